@@ -1,0 +1,53 @@
+// Runs a session over a dataset and scores it.
+#ifndef TALLY_CONVERTER_CALIBRATION_EVALUATE_H_
+#define TALLY_CONVERTER_CALIBRATION_EVALUATE_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "converter/calibration/dataset.h"
+#include "tally/tally.h"
+
+namespace tally {
+
+// Called with samples done and samples in all.
+using Progress = std::function<void(int64_t done, int64_t total)>;
+
+struct EvalResult {
+  std::string metric;            // "top1" or "agreement"
+  double value = 0;              // percent
+  int64_t samples = 0;
+  std::vector<uint8_t> correct;  // per sample, for paired comparisons
+  std::vector<float> logits;     // first output, sample-major; kept only when asked for
+  double seconds = 0;
+};
+
+struct EvalOptions {
+  int64_t batch = 0;  // samples per run; 0 = chosen so that a batch's inputs take about 4 MiB, at most 32
+  bool keep_logits = false;
+  // Without labels: the float model's top-1 per sample to agree with.
+  const std::vector<int64_t>* teacher = nullptr;
+  Progress progress;
+};
+
+// Resizes the session's batch (extent 0 of every input) where the model's is dynamic, else runs sample by sample.
+absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const EvalOptions& options = {});
+
+// Index of the largest of n values, the first of equals (NaN never wins).
+int64_t ArgMax(const float* values, int64_t n);
+
+// Difference in percent points of two paired results and its standard error: se of the mean of d_i, d_i in {-1, 0, 1}.
+struct PairedDrop {
+  double drop = 0;
+  double standard_error = 0;
+};
+PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other);
+
+// 10 log10(sum x^2 / sum (x - y)^2); +infinity for equal arrays.
+double SqnrDb(const float* reference, const float* other, size_t n);
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_CALIBRATION_EVALUATE_H_

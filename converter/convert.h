@@ -1,0 +1,91 @@
+// The converter's job: a float graph and calibration data in, a graph with codebooks, codes and a report out.
+#ifndef TALLY_CONVERTER_CONVERT_H_
+#define TALLY_CONVERTER_CONVERT_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "converter/calibration/dataset.h"
+#include "format/graph.h"
+#include "runtime/backend/registry.h"
+
+namespace tally {
+
+enum class Strategy { kJoint, kDnateq };
+enum class GridChoice { kAuto, kQ7, kQ14, kReal };
+enum class Granularity { kChannel, kTensor };
+
+struct ConvertOptions {
+  Strategy strategy = Strategy::kJoint;
+  GridChoice grid = GridChoice::kAuto;
+  EncodeRule encode_rule = EncodeRule::kNearest;
+  Granularity granularity = Granularity::kChannel;
+  std::optional<bool> shared_base;  // unset: on for the real grid, else off
+  // Stored bits. At most one kind of goal: fixed bits, max_drop, or target bits (the default, 4 and +2).
+  std::optional<int> weight_bits, activation_bits;
+  std::optional<double> max_drop;  // absolute points below the float model
+  bool best_effort = false;        // write the best point when max_drop is out of reach
+  std::optional<double> target_bits, activation_target_bits;
+  std::optional<uint64_t> target_size;
+  bool keep_int8 = false;
+  bool keep_float = false;
+  int golden_cases = 2;  // calibration samples stored with the outputs that exact backends must give
+  uint64_t seed = 1;
+  int num_threads = 0;
+  std::string float_backend = "xnnpack";
+  std::string tool_version;
+  // Called with a phase's name and its share done, 0..1.
+  std::function<void(const std::string& phase, double done)> progress;
+};
+
+// What was chosen for one tensor, and why.
+struct TensorReport {
+  std::string tensor;
+  std::string node;  // producer (activation) or user (weight)
+  bool is_weight = false;
+  int64_t elements = 0;
+  Codebook codebook;  // exponent_bits == 0: left in float32
+  double rmae = 0, rmae_uniform_max = 0, rmae_uniform_clipped = 0;
+  std::string reason;
+};
+
+struct ConvertReport {
+  std::vector<TensorReport> tensors;
+  std::string metric;
+  double float_value = 0, quantized_value = 0;  // on the selection data; 0 samples: not measured
+  int64_t selection_samples = 0;
+  double weight_bits_mean = 0, weight_exponent_bits_mean = 0, activation_bits_mean = 0;
+  // Points of the network-level search: RMAE threshold, mean bits, metric.
+  struct Step {
+    double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
+  };
+  std::vector<Step> steps;
+};
+
+struct ConvertResult {
+  Graph graph;
+  ConvertReport report;
+  bool goal_reached = true;  // false: max_drop out of reach; `graph` is the best point
+};
+
+// `graph` comes from ImportOnnx and RunPasses. `eval` may be null (then the calibration labels serve, else agreement with
+// the float model).
+absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
+                                      const ConvertOptions& options, const Registry& registry);
+
+// Means as docs/numerics.md defines them, of a converted graph; used by `inspect` and the report.
+struct BitStatistics {
+  double weight_stored_bits = 0, weight_exponent_bits = 0;
+  uint64_t weight_elements = 0, weight_bytes = 0;  // bytes include channel scales
+  double activation_stored_bits = 0;
+};
+absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph);
+
+std::string ReportJson(const ConvertReport& report, const ConvertOptions& options);
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_CONVERT_H_

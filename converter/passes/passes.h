@@ -1,0 +1,31 @@
+// Graph rewrites between import and search. Each keeps the float function (up to float rounding) and names of the
+// model's outputs; nodes stay in topological order.
+#ifndef TALLY_CONVERTER_PASSES_PASSES_H_
+#define TALLY_CONVERTER_PASSES_PASSES_H_
+
+#include "absl/status/status.h"
+#include "format/graph.h"
+
+namespace tally {
+
+// Nodes whose inputs are all plain constants are computed and replaced by their value (at most 1 GiB each).
+absl::Status FoldConstants(Graph* graph);
+// Identity and Dropout disappear.
+absl::Status RemoveIdentities(Graph* graph);
+// BatchNormalization after Conv or Gemm folds into weight and bias (float64); any other becomes Mul and Add with
+// per-channel constants.
+absl::Status FoldBatchNormalization(Graph* graph);
+// Add of a per-output constant after Conv or Gemm becomes its bias.
+absl::Status FuseBias(Graph* graph);
+// Conv or Gemm whose only consumer is Add with a tensor of the same shape takes it as residual (input 3); then a
+// following activation function as attribute "activation".
+absl::Status FuseResidualAndActivation(Graph* graph);
+// Nodes and tensors that no output needs go; tensor indices are compacted.
+absl::Status RemoveDeadCode(Graph* graph);
+
+// All of the above in the right order.
+absl::Status RunPasses(Graph* graph);
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_PASSES_PASSES_H_

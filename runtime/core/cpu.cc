@@ -1,0 +1,99 @@
+#include "runtime/core/cpu.h"
+
+#include <cstdlib>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "format/error.h"
+
+namespace tally {
+namespace {
+
+constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512};
+
+CpuFeatures Detect() {
+  CpuFeatures cpu;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  if (avx2) cpu.Add(Isa::kAvx2);
+  // GCC 12 has no name for AVX-VNNI: leaf 7, subleaf 1, EAX bit 4. The operating system's support for ymm registers is
+  // part of the avx2 answer.
+  unsigned eax = 7, ebx = 0, ecx = 1, edx = 0;
+  unsigned highest = 0;
+  __asm__("cpuid" : "=a"(highest), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(0));
+  if (avx2 && highest >= 1) {
+    __asm__("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(1));
+    if ((eax >> 4) & 1) cpu.Add(Isa::kAvxVnni);
+  }
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
+    cpu.Add(Isa::kAvx512);
+  }
+#elif defined(__aarch64__)
+  cpu.Add(Isa::kNeon);
+#endif
+  return cpu;
+}
+
+}  // namespace
+
+const char* IsaName(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar: return "scalar";
+    case Isa::kNeon: return "neon";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvxVnni: return "avxvnni";
+    case Isa::kAvx512: return "avx512";
+  }
+  return "unknown";
+}
+
+Isa CpuFeatures::best() const {
+  Isa best = Isa::kScalar;
+  for (Isa isa : kAllIsas) {
+    if (Has(isa)) best = isa;
+  }
+  return best;
+}
+
+const CpuFeatures& DetectCpu() {
+  static const CpuFeatures cpu = Detect();
+  return cpu;
+}
+
+absl::StatusOr<CpuFeatures> AllowedCpu(const CpuFeatures& cpu, const std::string& forced) {
+  if (forced.empty()) return cpu;
+  CpuFeatures allowed;
+  for (Isa isa : kAllIsas) {
+    if (cpu.Has(isa)) allowed.Add(isa);
+    if (forced != IsaName(isa)) continue;
+    if (!cpu.Has(isa)) break;
+    return allowed;
+  }
+  std::string have;
+  for (Isa isa : kAllIsas) {
+    if (cpu.Has(isa)) absl::StrAppend(&have, have.empty() ? "" : ", ", IsaName(isa));
+  }
+  return MakeError(ErrorId::kMissingIsa,
+                   absl::StrCat("TALLY_FORCE_ISA is ", Quoted(forced), ", but this CPU and build have ", have));
+}
+
+absl::StatusOr<CpuFeatures> AllowedCpu() {
+  const char* forced = std::getenv("TALLY_FORCE_ISA");
+  return AllowedCpu(DetectCpu(), forced == nullptr ? "" : forced);
+}
+
+std::string CpuModelName() {
+  std::ifstream info("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(info, line)) {
+    if (line.rfind("model name", 0) != 0) continue;
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+}  // namespace tally
