@@ -71,8 +71,8 @@ struct ConvertResult {
   bool goal_reached = true;  // false: max_drop out of reach; `graph` is the best point
 };
 
-// `graph` comes from ImportOnnx and RunPasses. `eval` may be null (then the calibration labels serve, else agreement with
-// the float model).
+// `graph` comes from ImportOnnx and RunPasses. `eval` may be null (then the calibration labels serve, else agreement
+// with the float model).
 absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
                                       const ConvertOptions& options, const Registry& registry);
 

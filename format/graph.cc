@@ -11,12 +11,13 @@ constexpr size_t kBlobAlignment = 64;
 // Vector kernels may read this far past a blob's end.
 constexpr size_t kBlobSlack = 64;
 
+// calloc takes large blocks as fresh zero pages from the system: no page is touched before the caller fills it.
 std::shared_ptr<uint8_t> AllocateAligned(size_t size) {
-  const size_t padded = (size + kBlobSlack + kBlobAlignment - 1) / kBlobAlignment * kBlobAlignment;
-  void* p = padded < size ? nullptr : std::aligned_alloc(kBlobAlignment, padded);
-  if (p == nullptr) throw std::bad_alloc();
-  std::memset(p, 0, padded);
-  return std::shared_ptr<uint8_t>(static_cast<uint8_t*>(p), [](uint8_t* q) { std::free(q); });
+  const size_t padded = size + kBlobSlack + kBlobAlignment - 1;
+  void* const block = padded < size ? nullptr : std::calloc(padded, 1);
+  if (block == nullptr) throw std::bad_alloc();
+  const uintptr_t aligned = (reinterpret_cast<uintptr_t>(block) + kBlobAlignment - 1) / kBlobAlignment * kBlobAlignment;
+  return std::shared_ptr<uint8_t>(reinterpret_cast<uint8_t*>(aligned), [block](uint8_t*) { std::free(block); });
 }
 
 }  // namespace

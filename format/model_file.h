@@ -26,14 +26,17 @@ absl::StatusOr<Graph> ReadModelFile(const std::string& path, const LoadOptions& 
 absl::StatusOr<Graph> ParseModel(const void* data, size_t size, const std::string& name,
                                  const LoadOptions& options = {});
 
-// Validates and serialises: the same graph gives the same bytes.
-absl::StatusOr<std::vector<uint8_t>> SerializeModel(const Graph& graph);
+// Validates and serialises: the same graph gives the same bytes. What `limits` would refuse to read is not written.
+absl::StatusOr<std::vector<uint8_t>> SerializeModel(const Graph& graph, const Limits& limits = {});
 
-// SerializeModel, then an atomic write: a temporary file in the same directory (O_EXCL), written in full, synced,
-// read back and verified, renamed, directory synced. On any error the old file stays as it was. Returns bytes written.
-absl::StatusOr<uint64_t> WriteModelFile(const Graph& graph, const std::string& path);
+// SerializeModel, then WriteFileAtomically. Returns bytes written.
+absl::StatusOr<uint64_t> WriteModelFile(const Graph& graph, const std::string& path, const Limits& limits = {});
 
-// The atomic part alone, for other outputs (reports).
+// Writes a temporary file in the same directory (O_EXCL) in full, syncs it, reads it back and compares, renames it,
+// syncs the directory. A file that is replaced hands its permissions on; a symbolic link is replaced, not followed.
+// On any error the old file stays as it was, but for the last step, whose message says that the new file is in place.
+// Errors: kNotFound (directory), kPermission, kNotRegular (the path is a directory, pipe or device), kWriteFailed,
+// kOutOfMemory (disk full, quota or size limit reached).
 absl::Status WriteFileAtomically(const std::string& path, const void* data, size_t size);
 
 // Reads a whole regular file. Errors: kNotFound, kPermission, kNotRegular, kLimitFile, kReadFailed.

@@ -1,4 +1,5 @@
-// The one place that lists backends and knows which were built.
+// The one place that lists backends and knows which were built. It also defines those functions of tally/tally.h that
+// need the list (Session::Create without a registry, AvailableBackends), so that runtime/exec knows no backend.
 #ifndef TALLY_BACKENDS_ALL_ALL_H_
 #define TALLY_BACKENDS_ALL_ALL_H_
 
@@ -6,7 +7,7 @@
 
 namespace tally {
 
-// Every backend of this build: exponent, onednn-codebook, onednn, xnnpack, reference.
+// Every backend of this build, in this order: exponent, onednn-codebook, onednn, xnnpack, reference, histogram.
 TALLY_API Registry DefaultRegistry();
 
 }  // namespace tally

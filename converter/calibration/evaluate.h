@@ -16,8 +16,8 @@ namespace tally {
 using Progress = std::function<void(int64_t done, int64_t total)>;
 
 struct EvalResult {
-  std::string metric;            // "top1" or "agreement"
-  double value = 0;              // percent
+  std::string metric;  // "top1" or "agreement"
+  double value = 0;    // percent
   int64_t samples = 0;
   std::vector<uint8_t> correct;  // per sample, for paired comparisons
   std::vector<float> logits;     // first output, sample-major; kept only when asked for

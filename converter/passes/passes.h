@@ -13,9 +13,14 @@ absl::Status FoldConstants(Graph* graph);
 // Identity and Dropout disappear.
 absl::Status RemoveIdentities(Graph* graph);
 // BatchNormalization after Conv or Gemm folds into weight and bias (float64); any other becomes Mul and Add with
-// per-channel constants.
+// per-channel constants (where the rank is unknown it stays). Errors: kNonFiniteWeight.
 absl::Status FoldBatchNormalization(Graph* graph);
-// Add of a per-output constant after Conv or Gemm becomes its bias.
+// MatMul whose right operand is a plain float32 matrix (or one behind leading extents of 1 that do not change the result's
+// rank) becomes Gemm with weight [N, K].
+absl::Status CanonicalizeGemm(Graph* graph);
+// The forms of HardSigmoid and HardSwish that exporters spell out, x * Clip(x + 3, 0, 6) / 6 and relatives, become one node.
+absl::Status FuseHardActivations(Graph* graph);
+// Add or Sub of a per-output constant after Conv or Gemm becomes its bias.
 absl::Status FuseBias(Graph* graph);
 // Conv or Gemm whose only consumer is Add with a tensor of the same shape takes it as residual (input 3); then a
 // following activation function as attribute "activation".

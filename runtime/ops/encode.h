@@ -23,7 +23,8 @@ struct EncodeCounters {
 void EncodeCodes(const Encoder& encoder, const float* x, size_t count, uint8_t* codes, ThreadPool* pool,
                  EncodeCounters* counters);
 
-// Uniform uint8 for the INT8 baseline: q = clamp(rint(x / scale) + zero_point, 0, max_value).
+// Uniform uint8 for the INT8 baseline: q = clamp(rint(x * inverse_scale) + zero_point, 0, max_value), half to even; NaN
+// encodes as a zero.
 struct UniformQuantizer {
   float scale = 1;
   float inverse_scale = 1;

@@ -1,7 +1,7 @@
 // What follows a dot product: scale, bias, residual, activation function. One implementation for all exact backends.
 //
-// t = float32(acc) * scale_o;  t = t + bias_o;  t = t + residual;  t = activation(t); each step rounded to float32, so a
-// residual Add or an activation gives the same bits fused as it does as a node of its own.
+// t = float32(acc) * scale_o;  t = t + bias_o;  t = t + residual;  t = activation(t); each step rounded to float32, so
+// a residual Add or an activation gives the same bits fused as it does as a node of its own.
 #ifndef TALLY_RUNTIME_OPS_EPILOGUE_H_
 #define TALLY_RUNTIME_OPS_EPILOGUE_H_
 
@@ -15,9 +15,9 @@ namespace tally {
 
 enum class ActivationKind : uint8_t { kNone, kRelu, kClip, kLeakyRelu, kSigmoid, kTanh, kHardSigmoid, kHardSwish };
 
-// The activation function fused into a Conv or Gemm: attribute "activation" (the operator's name: Relu, Clip, LeakyRelu,
-// Sigmoid, Tanh, HardSigmoid, HardSwish) with "activation_params" (floats: Clip min, max; LeakyRelu alpha; HardSigmoid
-// alpha, beta).
+// The activation function fused into a Conv or Gemm: attribute "activation" (the operator's name: Relu, Clip,
+// LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish) with "activation_params" (floats: Clip min, max; LeakyRelu alpha;
+// HardSigmoid alpha, beta).
 struct Activation {
   ActivationKind kind = ActivationKind::kNone;
   float a = 0;
@@ -26,24 +26,31 @@ struct Activation {
 // Errors: kBadAttribute.
 absl::StatusOr<Activation> FusedActivation(const Node& node);
 
-// In place, over `count` contiguous values; the same function that the stand-alone operators use.
+// The same of an activation operator that stands alone, from its own attributes; kNone for any other operator.
+Activation StandaloneActivation(const Node& node);
+
+// In place, over `count` contiguous values; the same function that the stand-alone operators use. NaN stays NaN, as in
+// ONNX Runtime; Relu gives +0 for -0.
 void ApplyActivation(const Activation& activation, float* values, size_t count);
 
 // One row of `count` outputs. Per-output arrays have one entry per output when their step is 1, a single one when it is
 // 0: a convolution in NCHW finishes a row of positions of one channel with step 0, a fully connected layer a row of
 // outputs with step 1.
 struct EpilogueRow {
-  const float* scale = nullptr;  // required for integer accumulators
-  const float* bias = nullptr;   // null: no bias
-  size_t channel_step = 1;       // of scale and bias
+  const float* scale = nullptr;     // required for integer accumulators
+  const float* bias = nullptr;      // null: no bias
+  size_t channel_step = 1;          // of scale and bias
   const float* residual = nullptr;  // null, or `count` contiguous values
   Activation activation;
 };
 // out may not alias acc; out == residual is allowed.
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out);
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out);
-// Real grid: the accumulator is already a float64 value; it is rounded to float32, then scaled by channel factors alone.
+// Real grid: the accumulator is already a float64 value; it is rounded to float32, then scaled by channel factors
+// alone.
 void FinishRow(const double* acc, size_t count, const EpilogueRow& row, float* out);
+// float32 weights: without a scale.
+void FinishRow(const float* acc, size_t count, const EpilogueRow& row, float* out);
 
 }  // namespace tally
 

@@ -47,7 +47,8 @@ struct OpDef {
   int max_inputs;  // -1: any number
   int min_outputs;
   int max_outputs;  // -1: any number
-  // Names and kinds of attributes, "strides:ints alpha:floats auto_pad:string"; any other is kBadAttribute.
+  // Names and kinds of attributes, "axis:int strides:ints alpha:float auto_pad:string"; any other is kBadAttribute.
+  // Kinds: string, ints, floats; int and float, a list of exactly one; flag, an int that is 0 or 1. No float is NaN.
   const char* attributes;
   InferFn infer;
   EvalFn eval;
@@ -60,7 +61,8 @@ TALLY_API const OpDef* FindOp(const std::string& name);
 // All of them, sorted by name.
 std::vector<const OpDef*> AllOps();
 
-// Input and output counts and attribute names against `def`, then def.infer, then the limits on rank and extents.
+// Input and output counts and attribute names against `def`, then def.infer, then the limits on rank and extents of
+// inputs and outputs. Replaces *outputs.
 absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs);
 
 }  // namespace tally

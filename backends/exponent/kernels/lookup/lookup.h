@@ -1,0 +1,117 @@
+// The look-up kernels: codes are decoded to integer digits by table, digits are multiplied and summed in int32. This is
+// the contract that every instruction set implements, bit for bit; lookup_scalar.cc is its portable form.
+//
+// A digit is 7 bits and a sign: the mantissa of a q7 codebook is one digit, that of q14 two (high * 128 + low). A
+// *weight* digit is an int8 in -127..127. An *activation* digit is stored in one of three ways: unsigned, a uint8 in
+// 0..127; signed, either a uint8 that is the digit + 128 (kernels with signed_offset 128: they multiply it as a uint8,
+// and the caller subtracts 128 * sum of the weight digits, modulo 2^32), or an int8 (signed_offset 0).
+//
+// k is walked in groups of 4 (kGroup), the shape of the CPUs' byte dot products. Accumulators are int32; the caller
+// bounds k so that the true sums fit.
+//
+// Layouts:
+//   lane panel   [groups][32 lanes][4]          one operand of a tile, the one that lies in vector lanes
+//   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; 1 <= rows <= 12
+//   stream       codes at their stored width, in the order in which they are consumed, in units of 128 codes (16 bytes
+//                per bit): PackStream of lookup_table.h. At least 64 readable bytes follow it.
+//
+// This header is included by files compiled for one instruction set, so it must stay free of anything that could emit
+// code: no std or absl.
+#ifndef TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_H_
+#define TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace tally {
+
+inline constexpr size_t kLookupGroup = 4;
+inline constexpr size_t kLookupLanes = 32;
+inline constexpr size_t kLookupRows = 12;
+inline constexpr size_t kLookupUnit = 128;
+inline constexpr size_t kLookupGroupBytes = kLookupLanes * kLookupGroup;  // of a lane panel
+inline constexpr size_t kLookupMaxGemvRows = 4;
+
+// The digit of every code; entry c of 256 is that of code c mod 2^bits. Tables of 8 bits without offset are odd: entry
+// c + 128 is minus entry c.
+struct LookupTable {
+  int bits = 0;  // stored bits of a code, 2..8
+  alignas(64) uint8_t digit[256] = {};
+};
+
+// acc[r][lane] = sum over k of rows[r] * lanes[lane].
+struct LookupTile {
+  const uint8_t* lanes = nullptr;  // lane panel
+  const uint8_t* rows = nullptr;   // row panel
+  size_t groups = 0;
+  size_t row_count = 0;   // 1..12
+  size_t lane_count = 0;  // 16 or 32; all are written
+  bool acts_in_lanes = false;  // which operand holds the activations
+  bool act_signed = false;
+  int32_t* acc = nullptr;
+  size_t acc_stride = 0;
+};
+
+// acc[r][lane] = sum over k of acts[r] * the 32 outputs whose codes are in the stream, [groups][32][4].
+struct LookupGemv {
+  const uint8_t* stream = nullptr;
+  const LookupTable* table = nullptr;
+  const uint8_t* const* acts = nullptr;  // groups * 4 digits each
+  size_t row_count = 0;                  // 1..4
+  bool act_signed = false;
+  size_t groups = 0;
+  int32_t* acc = nullptr;
+  size_t acc_stride = 0;
+};
+
+// A row of outputs of a depthwise convolution: acc[x] = sum over r, s of
+// image[r * row_step + x * stride + s * dilation] * weights[r][s]. Readable to 128 bytes past the last one used; acc is
+// written up to a multiple of 16.
+struct LookupDepthwise {
+  const uint8_t* image = nullptr;
+  size_t row_step = 0;
+  size_t kernel_h = 0, kernel_w = 0;
+  size_t stride = 1, dilation = 1;
+  const int8_t* weights = nullptr;  // [kernel_h][ceil(kernel_w / 4)][4], padded with zeros
+  bool act_signed = false;
+  size_t count = 0;
+  int32_t* acc = nullptr;
+};
+
+// A run of positions whose pixels are neighbours in the image.
+struct LookupRun {
+  size_t source = 0;  // bytes from the start of the image, before the group's offset
+  size_t lane = 0;
+  size_t length = 0;  // lanes
+};
+
+// Fills a lane panel from an image of 4-byte pixels: lanes lane .. lane + length - 1 of group g are the bytes at
+// image + group_offsets[g] + source. The image is readable and the panel writable 128 bytes past its end; lanes that no
+// run covers are unspecified.
+struct LookupGather {
+  const uint8_t* image = nullptr;
+  const size_t* group_offsets = nullptr;
+  size_t groups = 0;
+  const LookupRun* runs = nullptr;  // ascending lanes
+  size_t run_count = 0;
+  uint8_t* panel = nullptr;
+};
+
+struct LookupKernel {
+  int signed_offset;  // 128 or 0, see above
+
+  // digits[i] = digit of codes[i].
+  void (*translate)(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits);
+  // digits[4 i + j] = digit of rows[j][i].
+  void (*interleave)(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits);
+  // The same for a stream of `units` units.
+  void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);
+  void (*gather)(const LookupGather& gather);
+  void (*tile)(const LookupTile& tile);
+  void (*gemv)(const LookupGemv& gemv);
+  void (*depthwise)(const LookupDepthwise& depthwise);
+};
+
+}  // namespace tally
+
+#endif  // TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_H_

@@ -1,0 +1,104 @@
+// The portable look-up kernel: the contract of lookup.h, literally.
+#include <cstring>
+
+#include "backends/exponent/kernels/lookup/lookup.h"
+#include "format/bit_packing.h"
+
+namespace tally {
+namespace {
+
+void Translate(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
+  for (size_t i = 0; i < count; ++i) digits[i] = table.digit[codes[i]];
+}
+
+void Interleave(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t j = 0; j < kLookupGroup; ++j) digits[kLookupGroup * i + j] = table.digit[rows[j][i]];
+  }
+}
+
+void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
+  uint8_t codes[kLookupUnit];
+  for (size_t u = 0; u < units; ++u, stream += 16 * table.bits, digits += kLookupUnit) {
+    if (table.bits == 4) {
+      for (size_t j = 0; j < 64; ++j) {
+        codes[j] = stream[j] & 15;
+        codes[64 + j] = stream[j] >> 4;
+      }
+    } else {
+      UnpackBits(stream, table.bits, 0, kLookupUnit, codes);
+    }
+    for (size_t i = 0; i < kLookupUnit; ++i) digits[i] = static_cast<int8_t>(table.digit[codes[i]]);
+  }
+}
+
+void Gather(const LookupGather& g) {
+  for (size_t group = 0; group < g.groups; ++group) {
+    for (size_t r = 0; r < g.run_count; ++r) {
+      const LookupRun& run = g.runs[r];
+      std::memcpy(g.panel + group * kLookupGroupBytes + run.lane * kLookupGroup,
+                  g.image + g.group_offsets[group] + run.source, run.length * kLookupGroup);
+    }
+  }
+}
+
+int32_t Value(uint8_t digit, bool is_signed) { return is_signed ? static_cast<int8_t>(digit) : digit; }
+
+// Dot product of one group.
+int32_t Dot(const uint8_t* acts, bool act_signed, const uint8_t* weights) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < kLookupGroup; ++i) sum += Value(acts[i], act_signed) * Value(weights[i], true);
+  return sum;
+}
+
+void Tile(const LookupTile& t) {
+  for (size_t r = 0; r < t.row_count; ++r) {
+    int32_t* acc = t.acc + r * t.acc_stride;
+    for (size_t l = 0; l < t.lane_count; ++l) acc[l] = 0;
+    for (size_t g = 0; g < t.groups; ++g) {
+      const uint8_t* row = t.rows + (g / 4 * t.row_count + r) * 16 + g % 4 * kLookupGroup;
+      const uint8_t* lanes = t.lanes + g * kLookupGroupBytes;
+      for (size_t l = 0; l < t.lane_count; ++l) {
+        const uint8_t* lane = lanes + l * kLookupGroup;
+        acc[l] += t.acts_in_lanes ? Dot(lane, t.act_signed, row) : Dot(row, t.act_signed, lane);
+      }
+    }
+  }
+}
+
+void Gemv(const LookupGemv& v) {
+  for (size_t r = 0; r < v.row_count; ++r) {
+    for (size_t l = 0; l < kLookupLanes; ++l) v.acc[r * v.acc_stride + l] = 0;
+  }
+  int8_t digits[kLookupUnit];
+  for (size_t g = 0; g < v.groups; ++g) {
+    Decode(v.stream + g * 16 * static_cast<size_t>(v.table->bits), 1, *v.table, digits);
+    for (size_t r = 0; r < v.row_count; ++r) {
+      for (size_t l = 0; l < kLookupLanes; ++l) {
+        v.acc[r * v.acc_stride + l] += Dot(v.acts[r] + g * kLookupGroup, v.act_signed,
+                                           reinterpret_cast<const uint8_t*>(digits) + l * kLookupGroup);
+      }
+    }
+  }
+}
+
+void Depthwise(const LookupDepthwise& d) {
+  const size_t padded_w = (d.kernel_w + kLookupGroup - 1) / kLookupGroup * kLookupGroup;
+  for (size_t x = 0; x < d.count; ++x) {
+    int32_t sum = 0;
+    for (size_t r = 0; r < d.kernel_h; ++r) {
+      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
+      for (size_t s = 0; s < d.kernel_w; ++s) {
+        sum += Value(image[s * d.dilation], d.act_signed) * d.weights[r * padded_w + s];
+      }
+    }
+    d.acc[x] = sum;
+  }
+}
+
+}  // namespace
+
+extern const LookupKernel kLookupScalar;
+const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Gather, Tile, Gemv, Depthwise};
+
+}  // namespace tally

@@ -1,0 +1,53 @@
+#include "backends/exponent/kernels/lookup/lookup_table.h"
+
+#include "format/bit_packing.h"
+
+namespace tally {
+
+#define TALLY_LOOKUP_KERNEL(object, isa) extern const LookupKernel object;
+#include "backends/exponent/kernels/lookup/kernels.inc"
+#undef TALLY_LOOKUP_KERNEL
+
+const std::vector<LookupEntry>& LookupKernels() {
+  static const std::vector<LookupEntry> kernels = {
+#define TALLY_LOOKUP_KERNEL(object, isa) {&object, isa},
+#include "backends/exponent/kernels/lookup/kernels.inc"
+#undef TALLY_LOOKUP_KERNEL
+  };
+  return kernels;
+}
+
+const LookupEntry& ChooseLookup(const CpuFeatures& cpu) {
+  for (const LookupEntry& entry : LookupKernels()) {
+    if (cpu.Has(entry.isa)) return entry;
+  }
+  return LookupKernels().back();
+}
+
+int DigitCount(const Codebook& book) { return book.grid == Grid::kQ14 ? 2 : 1; }
+
+LookupTable MakeLookupTable(const Codebook& book, int digit, int signed_offset) {
+  LookupTable table;
+  table.bits = book.stored_bits();
+  const std::vector<int32_t> mantissas = book.SignedMantissas();
+  const int offset = book.is_signed ? signed_offset : 0;
+  for (size_t c = 0; c < 256; ++c) {
+    const int32_t m = mantissas[c % mantissas.size()];
+    const int32_t magnitude = m < 0 ? -m : m;
+    const int32_t d = digit == 0 ? magnitude & 127 : magnitude >> 7;
+    table.digit[c] = static_cast<uint8_t>((m < 0 ? -d : d) + offset);
+  }
+  return table;
+}
+
+void PackStream(const uint8_t* codes, size_t units, int bits, uint8_t* stream) {
+  if (bits != 4) {
+    PackBits(codes, units * kLookupUnit, bits, stream);
+    return;
+  }
+  for (size_t u = 0; u < units; ++u, codes += kLookupUnit) {
+    for (size_t j = 0; j < kLookupUnit / 2; ++j) *stream++ = static_cast<uint8_t>(codes[j] | codes[64 + j] << 4);
+  }
+}
+
+}  // namespace tally

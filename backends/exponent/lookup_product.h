@@ -1,0 +1,140 @@
+// What the nodes on look-up kernels share: digits, segments of k, and the loop that turns panels into exact sums.
+#ifndef TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
+#define TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/exponent/kernels/lookup/lookup_table.h"
+#include "backends/exponent/parts.h"
+#include "backends/exponent/problem.h"
+
+namespace tally {
+
+// One factor as digits: a table per digit, low digit first.
+struct Digits {
+  Digits(const Codebook& book, int signed_offset);
+  int count;
+  LookupTable table[2];
+};
+
+// How a product of two code matrices is computed. Every pair of digits and every segment of k is one *term*, an int32
+// sum; several terms add up in int64, each shifted by 7 bits per high digit.
+struct Product {
+  // `weight_sum`: an upper bound of sum |digit| over k of any one output's weights, which decides whether k must be
+  // split for the int32 accumulators.
+  Product(const LookupKernel& kernel, const Problem& problem, size_t groups, bool acts_in_lanes, uint64_t weight_sum);
+
+  const LookupKernel* kernel;
+  size_t groups;          // of 4 along k
+  size_t segment_groups;  // a multiple of 4
+  size_t segments;        // at least 1
+  bool acts_in_lanes;
+  bool act_signed;
+  int act_digits;
+  int weight_digits;
+
+  bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
+  bool offset() const { return act_signed && kernel->signed_offset != 0; }
+  size_t lane_panel_bytes() const { return groups * kLookupGroupBytes; }
+  size_t row_panel_bytes(size_t rows) const { return (groups + 3) / 4 * rows * 16; }
+  size_t segment_begin(size_t s) const { return s * segment_groups; }
+  size_t segment_size(size_t s) const {
+    const size_t begin = segment_begin(s);
+    return groups - begin < segment_groups ? groups - begin : segment_groups;
+  }
+};
+
+// What to add to the sums of signed activations stored with offset: -128 * sum of the weight digits, modulo 2^32, per
+// weight digit, segment and output. Null values: nothing.
+struct Correction {
+  const int32_t* values = nullptr;
+  size_t digit_step = 0;
+  size_t segment_step = 0;
+  size_t row_step = 0;   // 1 where rows are outputs
+  size_t lane_step = 0;  // 1 where lanes are outputs
+};
+
+// Sums of up to 12 rows, `stride` apart; `wide` is used when product.wide().
+struct Sums {
+  int32_t* narrow = nullptr;
+  int64_t* wide = nullptr;
+  size_t stride = 0;
+};
+
+// Adds `value` modulo 2^32.
+inline int32_t WrappingAdd(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+}
+
+// sums[r][lane] for `lanes` lanes (lane panels one after the other) and one row panel. Panels by digit of their operand.
+// Writes whole multiples of 16 lanes.
+void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes,
+              const uint8_t* const* row_panels, size_t rows, const Correction& correction, const Sums& sums);
+
+// Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
+void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);
+
+void FinishSums(const Product& product, const Sums& sums, size_t row, size_t count, const EpilogueRow& epilogue,
+                float* out);
+
+// Rows of weight codes, one code a byte, by output.
+class WeightRows {
+ public:
+  explicit WeightRows(const Problem& problem);
+  // The k codes of output o; valid until the next call.
+  const uint8_t* Read(size_t o);
+  // max over outputs and digits of sum |digit|.
+  uint64_t MaxDigitSum();
+
+ private:
+  const Problem& problem_;
+  std::vector<uint8_t> row_;
+};
+
+// The -128 * sums of `count` weight codes in consumption order (4 a group), added to values[] at the given index.
+void AddCorrections(const Product& product, const Digits& weights, const uint8_t* codes, size_t first_group,
+                    size_t groups, size_t digit_step, size_t segment_step, int32_t* values);
+
+// Copies `groups` * 4 digits of row `row` into a row panel of `rows` rows. `digits` is readable to a multiple of 16.
+void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, uint8_t* panel);
+
+// Base of the nodes on look-up kernels.
+class LookupNode : public CompiledNode {
+ public:
+  Encoding input_encoding(size_t i) const override {
+    const bool codes = i == 0 || (i == 1 && problem_.kind == Problem::Kind::kMatMul);
+    return codes ? Encoding::kCodes : Encoding::kPlain;
+  }
+  size_t scratch_bytes() const override { return plan_.total(); }
+  std::string isa() const override { return IsaName(entry_.isa); }
+
+ protected:
+  LookupNode(Problem problem, const LookupEntry& entry, int num_threads)
+      : problem_(std::move(problem)),
+        entry_(entry),
+        parts_(num_threads > 1 ? static_cast<size_t>(num_threads) : 1),
+        a_digits_(problem_.a, entry.kernel->signed_offset),
+        w_digits_(problem_.w, 0) {}
+
+  // Codes of the activations and where the result goes.
+  static const uint8_t* Codes(const RunArgs& args, size_t i) { return static_cast<const uint8_t*>(args.inputs[i]); }
+  static float* Output(const RunArgs& args) { return static_cast<float*>(args.outputs[0]); }
+  const LookupKernel& kernel_table() const { return *entry_.kernel; }
+
+  Problem problem_;
+  LookupEntry entry_;
+  size_t parts_;  // threads
+  Digits a_digits_;
+  Digits w_digits_;
+  ScratchPlan plan_;
+};
+
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context);
+
+}  // namespace tally
+
+#endif  // TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_

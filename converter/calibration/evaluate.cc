@@ -1,0 +1,89 @@
+#include "converter/calibration/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "converter/calibration/batches.h"
+#include "format/error.h"
+
+namespace tally {
+
+absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const EvalOptions& options) {
+  const bool labelled = data.target() == TargetKind::kClass;
+  if (!labelled && options.teacher != nullptr && static_cast<int64_t>(options.teacher->size()) != data.size()) {
+    return MakeError(ErrorId::kBadDataFile, absl::StrCat("teacher has ", options.teacher->size(), " answers for ",
+                                                         data.size(), " samples of ", Quoted(data.name())));
+  }
+  EvalResult result;
+  result.metric = labelled ? "top1" : "agreement";
+  result.correct.reserve(static_cast<size_t>(std::max<int64_t>(0, data.size())));
+  int64_t right = 0;
+  const auto start = std::chrono::steady_clock::now();
+  TALLY_RETURN_IF_ERROR(
+      RunInBatches(session, data, options.batch, nullptr, [&](const BatchResult& run) -> absl::Status {
+        if (run.output.dtype != DType::kFloat32) {
+          return MakeError(ErrorId::kBadDataFile, absl::StrCat("the first output is ", DTypeName(run.output.dtype),
+                                                               ", expected float32 scores"));
+        }
+        const float* scores = run.output.as<float>();
+        for (int64_t i = 0; i < run.count; ++i) {
+          const int64_t answer = ArgMax(scores + i * run.output_per_sample, run.output_per_sample);
+          // Without labels and teacher the model agrees with itself.
+          const int64_t expected = labelled                     ? run.batch.labels[static_cast<size_t>(i)]
+                                   : options.teacher != nullptr ? (*options.teacher)[static_cast<size_t>(run.first + i)]
+                                                                : answer;
+          result.correct.push_back(answer == expected ? 1 : 0);
+          right += answer == expected ? 1 : 0;
+        }
+        if (options.keep_logits) {
+          result.logits.insert(result.logits.end(), scores, scores + run.count * run.output_per_sample);
+        }
+        if (options.progress) options.progress(run.first + run.count, data.size());
+        return absl::OkStatus();
+      }));
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.samples = static_cast<int64_t>(result.correct.size());
+  result.value = 100.0 * static_cast<double>(right) / static_cast<double>(result.samples);
+  return result;
+}
+
+int64_t ArgMax(const float* values, int64_t n) {
+  int64_t best = 0;
+  float largest = -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    if (values[i] > largest) largest = values[i], best = i;
+  }
+  return best;
+}
+
+PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other) {
+  const size_t n = std::min(reference.correct.size(), other.correct.size());
+  if (n == 0) return {};
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double d = static_cast<double>(reference.correct[i]) - static_cast<double>(other.correct[i]);
+    sum += d;
+    squares += d * d;
+  }
+  const double count = static_cast<double>(n), mean = sum / count;
+  PairedDrop drop;
+  drop.drop = 100 * mean;
+  drop.standard_error = 100 * std::sqrt(std::max(0.0, squares / count - mean * mean) / count);
+  return drop;
+}
+
+double SqnrDb(const float* reference, const float* other, size_t n) {
+  double signal = 0, noise = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double x = reference[i], e = x - static_cast<double>(other[i]);
+    signal += x * x;
+    noise += e * e;
+  }
+  if (noise == 0) return std::numeric_limits<double>::infinity();
+  return 10 * std::log10(signal / noise);
+}
+
+}  // namespace tally

@@ -1,0 +1,29 @@
+// Lists that accompany samples: "file label" per line, and class labels from such a list or an .npy file.
+// Functions without state. Untrusted: errors are kBadDataFile and those of reading a file.
+#ifndef TALLY_CONVERTER_CALIBRATION_LIST_H_
+#define TALLY_CONVERTER_CALIBRATION_LIST_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace tally {
+
+struct ListLine {
+  std::string file;
+  std::optional<int64_t> label;
+};
+
+// Columns are separated by spaces or tabs; empty lines are skipped; at most 64 MiB.
+absl::StatusOr<std::vector<ListLine>> ReadList(const std::string& path);
+
+// Class per sample, `label_offset` added, all at least 0: integers of an .npy file of shape [N] (or [N, 1]), or the
+// second column of a list.
+absl::StatusOr<std::vector<int64_t>> ReadLabels(const std::string& path, int64_t label_offset);
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_CALIBRATION_LIST_H_

@@ -1,0 +1,38 @@
+// ONNX's TensorProto -> a plain constant of ours.
+#ifndef TALLY_CONVERTER_ONNX_CONSTANTS_H_
+#define TALLY_CONVERTER_ONNX_CONSTANTS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "format/graph.h"
+#include "format/limits.h"
+#include "onnx/onnx_pb.h"
+
+namespace tally {
+
+// Our element type for ONNX's; false when we have none. 16-bit and 64-bit floats of constants become float32, but as
+// the type of an input or of a Cast they have no counterpart.
+bool DTypeOfOnnx(int onnx_type, DType* dtype);
+// "FLOAT16"; a number for values that ONNX does not define.
+std::string OnnxTypeName(int onnx_type);
+
+class ConstantReader {
+ public:
+  ConstantReader(std::string folder, const Limits& limits) : folder_(std::move(folder)), limits_(limits) {}
+
+  // The tensor, without a name. An element type that we lack leaves it without data and says so in *unsupported.
+  // Checks the shape, that exactly as much data is there as the shape says, and the sizes of one and of all constants.
+  // Errors: kBadOnnx, kBadShape, kBadExternalData, kLimitTensor, kLimitCount.
+  absl::StatusOr<Tensor> Read(const onnx::TensorProto& proto, std::string* unsupported);
+
+ private:
+  const std::string folder_;
+  const Limits limits_;
+  uint64_t total_bytes_ = 0;
+};
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_ONNX_CONSTANTS_H_

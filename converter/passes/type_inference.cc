@@ -1,0 +1,181 @@
+#include "converter/passes/type_inference.h"
+
+#include <utility>
+
+#include "format/checked.h"
+#include "runtime/ops/op.h"
+
+namespace tally {
+namespace {
+
+// Values that describe shapes are tiny; anything larger is not worth following.
+constexpr uint64_t kMaxValueBytes = 4096;
+
+// Symbols that occur somewhere else than as extent 0 of an input.
+std::vector<bool> InnerSymbols(const Graph& graph) {
+  std::vector<bool> inner(graph.symbols.size(), false);
+  for (int input : graph.inputs) {
+    const Shape& shape = graph.tensors[static_cast<size_t>(input)].shape;
+    for (size_t i = 1; i < shape.size(); ++i) {
+      const size_t symbol = static_cast<size_t>(-(shape[i] + 1));
+      if (shape[i] < 0 && symbol < inner.size()) inner[symbol] = true;
+    }
+  }
+  return inner;
+}
+
+// Extents that differ between symbols and between bindings. 64 and 96: multiples of 32, because networks that halve their
+// input five times often need that.
+int64_t TrialExtent(bool inner, size_t symbol, int binding) {
+  const int64_t s = static_cast<int64_t>(symbol);
+  if (!inner) return s + 1 + binding;
+  return (2 + binding) * 32 * (1 + s);
+}
+
+TensorView ViewOf(const Tensor& tensor) { return {tensor.data.data(), tensor.dtype, tensor.shape}; }
+
+}  // namespace
+
+absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Node& node, const std::vector<const Tensor*>& inputs,
+                                                 uint64_t byte_limit, ThreadPool* pool) {
+  const OpDef* def = FindOp(node.op);
+  if (def == nullptr || def->eval == nullptr) return std::vector<Tensor>();
+  std::vector<TensorType> input_types(inputs.size());
+  InferContext infer{node, {}, {}};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const bool absent = node.inputs[i] < 0;
+    if (!absent) input_types[i] = {inputs[i]->dtype, inputs[i]->shape};
+    infer.inputs.push_back(absent ? nullptr : &input_types[i]);
+    infer.values.push_back(absent ? nullptr : inputs[i]->data.data());
+  }
+  std::vector<TensorType> types;
+  if (absl::Status status = InferNode(*def, infer, &types); !status.ok()) return status;
+
+  uint64_t total = 0;
+  for (const TensorType& type : types) {
+    int64_t elements = 0;
+    uint64_t bytes = 0;
+    if (!CheckedElements(type.shape, &elements) ||
+        !CheckedMul<uint64_t>(static_cast<uint64_t>(elements), DTypeSize(type.dtype), &bytes) ||
+        !CheckedAdd(total, bytes, &total) || total > byte_limit) {
+      return std::vector<Tensor>();
+    }
+  }
+  std::vector<Tensor> outputs;
+  EvalContext eval{node, {}, {}, pool};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    eval.inputs.push_back(node.inputs[i] < 0 ? TensorView() : ViewOf(*inputs[i]));
+  }
+  for (const TensorType& type : types) {
+    Tensor output;
+    output.dtype = type.dtype;
+    output.shape = type.shape;
+    output.has_data = true;
+    uint8_t* bytes = nullptr;
+    output.data = Blob::Allocate(type.bytes(), &bytes);
+    eval.outputs.push_back({bytes, type.dtype, type.shape});
+    outputs.push_back(std::move(output));
+  }
+  const ScopedFpEnvironment fp_environment;
+  if (absl::Status status = def->eval(eval); !status.ok()) return status;
+  return outputs;
+}
+
+TypeInference::TypeInference(const Graph& graph, int binding) : graph_(graph) {
+  if (absl::StatusOr<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(1); pool.ok()) pool_ = std::move(*pool);
+  const std::vector<bool> inner = InnerSymbols(graph);
+  for (int input : graph.inputs) {
+    const Tensor& tensor = graph.tensors[static_cast<size_t>(input)];
+    TensorType type{tensor.dtype, tensor.shape};
+    for (int64_t& extent : type.shape) {
+      if (extent >= 0) continue;
+      const size_t symbol = static_cast<size_t>(-(extent + 1));
+      extent = TrialExtent(symbol < inner.size() && inner[symbol], symbol, binding);
+    }
+    At(input).type = std::move(type);
+  }
+}
+
+TypeInference::Entry& TypeInference::At(int tensor) {
+  const size_t i = static_cast<size_t>(tensor);
+  if (i >= entries_.size()) entries_.resize(graph_.tensors.size());
+  Entry& entry = entries_[i];
+  if (!entry.type && graph_.tensors[i].is_constant()) {
+    entry.type = TensorType{graph_.tensors[i].dtype, graph_.tensors[i].shape};
+  }
+  return entry;
+}
+
+const Tensor* TypeInference::Value(int tensor) const {
+  const size_t i = static_cast<size_t>(tensor);
+  if (graph_.tensors[i].has_data) return &graph_.tensors[i];
+  return i < entries_.size() && entries_[i].value ? &*entries_[i].value : nullptr;
+}
+
+const TensorType* TypeInference::type(int tensor) const {
+  const size_t i = static_cast<size_t>(tensor);
+  return i < entries_.size() && entries_[i].type ? &*entries_[i].type : nullptr;
+}
+
+void TypeInference::Visit(const Node& node) {
+  const OpDef* def = FindOp(node.op);
+  if (def == nullptr) return;
+  InferContext context{node, {}, {}};
+  std::vector<const Tensor*> values;
+  bool all_values = true;
+  for (int input : node.inputs) {
+    if (input >= 0 && !At(input).type) return;
+    const Tensor* value = input >= 0 ? Value(input) : nullptr;
+    all_values = all_values && (input < 0 || value != nullptr);
+    values.push_back(value);
+    context.values.push_back(value != nullptr ? value->data.data() : nullptr);
+  }
+  // Only now, because At() may have grown the table.
+  for (int input : node.inputs) context.inputs.push_back(input >= 0 ? &*At(input).type : nullptr);
+  std::vector<TensorType> types;
+  if (!InferNode(*def, context, &types).ok() || types.size() != node.outputs.size()) return;
+
+  std::vector<Tensor> computed;
+  if (node.op == "Shape" && !node.inputs.empty()) {
+    // Needs the extents alone, not the value.
+    Tensor shaped;
+    shaped.dtype = context.inputs[0]->dtype;
+    shaped.shape = context.inputs[0]->shape;
+    if (auto result = EvaluateNode(node, {&shaped}, kMaxValueBytes, pool_.get()); result.ok()) {
+      computed = std::move(*result);
+    }
+  } else if (all_values) {
+    if (auto result = EvaluateNode(node, values, kMaxValueBytes, pool_.get()); result.ok()) computed = std::move(*result);
+  }
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (node.outputs[i] < 0) continue;
+    Entry& entry = At(node.outputs[i]);
+    entry.type = std::move(types[i]);
+    if (i < computed.size()) entry.value = std::move(computed[i]);
+  }
+}
+
+void TypeInference::VisitAll() {
+  for (const Node& node : graph_.nodes) Visit(node);
+}
+
+SymbolicTypes::SymbolicTypes(const Graph& graph) : first_(graph, 0), second_(graph, 1) {
+  first_.VisitAll();
+  second_.VisitAll();
+}
+
+bool SymbolicTypes::Same(int a, int b) const {
+  for (const TypeInference* types : {&first_, &second_}) {
+    const TensorType* x = types->type(a);
+    const TensorType* y = types->type(b);
+    if (x == nullptr || y == nullptr || !(*x == *y)) return false;
+  }
+  return true;
+}
+
+int SymbolicTypes::Rank(int tensor) const {
+  const TensorType* type = first_.type(tensor);
+  return type == nullptr ? -1 : static_cast<int>(type->shape.size());
+}
+
+}  // namespace tally

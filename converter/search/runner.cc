@@ -1,0 +1,222 @@
+#include "converter/search/runner.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "converter/calibration/batches.h"
+#include "format/error.h"
+
+namespace tally {
+namespace {
+
+// Samples and floats that the comparison of outputs may take.
+constexpr int64_t kGuardSamples = 128;
+constexpr int64_t kGuardFloats = int64_t{4} << 20;
+
+const BatchInput* Find(const Batch& batch, const std::string& name) {
+  const auto it =
+      std::find_if(batch.inputs.begin(), batch.inputs.end(), [&](const BatchInput& b) { return b.name == name; });
+  return it == batch.inputs.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+Runner::Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
+               std::string float_backend, int num_threads, RunnerProgress progress)
+    : graph_(graph),
+      calibration_(calibration),
+      selection_(selection),
+      registry_(registry),
+      float_backend_(std::move(float_backend)),
+      num_threads_(num_threads),
+      progress_(std::move(progress)),
+      guard_(calibration) {
+  // By the exactness contract they all give the same bits; the first that takes a node runs it.
+  for (const char* name : {"exponent", "onednn-codebook", "histogram"}) {
+    if (registry.Find(name) != nullptr) exact_backends_.push_back(name);
+  }
+}
+
+Progress Runner::PhaseProgress(const std::string& phase) const {
+  if (!progress_) return nullptr;
+  return [this, phase](int64_t done, int64_t total) {
+    progress_(phase, static_cast<double>(done) / static_cast<double>(std::max<int64_t>(1, total)));
+  };
+}
+
+absl::StatusOr<Session> Runner::FloatSession() const {
+  TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph_));
+  SessionOptions options;
+  options.backends = {float_backend_};
+  // A build without XNNPACK calibrates on the shared operators, unless another backend was asked for.
+  if (float_backend_ == "xnnpack" && registry_.Find(float_backend_) == nullptr) options.backends.clear();
+  options.num_threads = num_threads_;
+  return Session::Create(model, options, registry_);
+}
+
+absl::StatusOr<Session> Runner::QuantizedSession(const Graph& graph) const {
+  if (!runs_quantized()) {
+    return MakeError(ErrorId::kUnknownBackend,
+                     "this build has no backend that runs codebooks (exponent, onednn-codebook)");
+  }
+  TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph));
+  SessionOptions options;
+  options.backends = exact_backends_;
+  options.num_threads = num_threads_;
+  return Session::Create(model, options, registry_);
+}
+
+absl::Status Runner::ScanInputs(const Batch& batch, int64_t first, int64_t count) {
+  for (const BatchInput& input : batch.inputs) {
+    if (input.type.dtype != DType::kFloat32 || count == 0) continue;
+    const float* x = input.view().as<float>();
+    const int64_t elements = input.type.elements();
+    bool negative = false;
+    for (int64_t i = 0; i < elements; ++i) {
+      negative |= x[i] < 0;
+      if (std::isfinite(x[i])) continue;
+      return MakeError(ErrorId::kBadDataFile,
+                       absl::StrCat("sample ", first + i / (elements / count), " of input ", Quoted(input.name),
+                                    " holds ", x[i], ", expected finite values"));
+    }
+    if (negative) negative_inputs_.insert(input.name);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<bool> Runner::InputsNonNegative() const {
+  std::vector<bool> result;
+  for (int t : graph_.inputs)
+    result.push_back(negative_inputs_.count(graph_.tensors[static_cast<size_t>(t)].name) == 0);
+  return result;
+}
+
+absl::Status Runner::Calibrate(ActivationCollector* collector) {
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  int64_t count = 0, batch = 0;
+  session.set_observer([&](const std::string&, const std::string& tensor, const TensorView& value) {
+    collector->Add(tensor, value, batch, count);
+  });
+  const Progress progress = PhaseProgress("calibrate");
+  const auto before = [&](const Batch& samples, int64_t first, int64_t samples_count) -> absl::Status {
+    TALLY_RETURN_IF_ERROR(ScanInputs(samples, first, samples_count));
+    count = samples_count;
+    for (const BatchInput& input : samples.inputs) {
+      // Not padded yet.
+      collector->Add(input.name, input.view(), count, count);
+    }
+    const std::vector<TensorInfo>& inputs = session.inputs();
+    batch = inputs.empty() || inputs[0].shape.empty() ? count : inputs[0].shape[0];
+    return absl::OkStatus();
+  };
+  return RunInBatches(session, calibration_, 0, before, [&](const BatchResult& run) {
+    if (progress) progress(run.first + run.count, calibration_.size());
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<EvalResult> Runner::EvaluateFloat() {
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  if (selection_.target() == TargetKind::kNone) {
+    teacher_.clear();
+    TALLY_RETURN_IF_ERROR(RunInBatches(session, selection_, 0, nullptr, [&](const BatchResult& run) -> absl::Status {
+      if (run.output.dtype != DType::kFloat32) return absl::OkStatus();  // Evaluate names it
+      for (int64_t i = 0; i < run.count; ++i) {
+        teacher_.push_back(ArgMax(run.output.as<float>() + i * run.output_per_sample, run.output_per_sample));
+      }
+      return absl::OkStatus();
+    }));
+  }
+  EvalOptions options;
+  options.progress = PhaseProgress("evaluate float");
+  return Evaluate(session, selection_, options);
+}
+
+absl::StatusOr<EvalResult> Runner::EvaluateQuantized(const Graph& graph) {
+  TALLY_ASSIGN_OR_RETURN(Session session, QuantizedSession(graph));
+  EvalOptions options;
+  if (selection_.target() == TargetKind::kNone) options.teacher = &teacher_;
+  options.progress = PhaseProgress("evaluate");
+  return Evaluate(session, selection_, options);
+}
+
+absl::Status Runner::PrepareGuard() {
+  if (!guard_outputs_.empty()) return absl::OkStatus();
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  int64_t per_sample = 1;
+  Dataset one = calibration_;
+  TALLY_RETURN_IF_ERROR(one.Slice(0, 1));
+  TALLY_RETURN_IF_ERROR(RunInBatches(session, one, 1, nullptr, [&](const BatchResult& run) {
+    per_sample = std::max<int64_t>(1, run.output_per_sample);
+    return absl::OkStatus();
+  }));
+  const int64_t samples = std::clamp<int64_t>(kGuardFloats / per_sample, 1, kGuardSamples);
+  TALLY_RETURN_IF_ERROR(guard_.Stride(0, (guard_.size() + samples - 1) / samples));
+  EvalOptions options;
+  options.keep_logits = true;
+  TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, guard_, options));
+  guard_outputs_ = std::move(result.logits);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> Runner::OutputError(const Graph& graph) {
+  TALLY_RETURN_IF_ERROR(PrepareGuard());
+  TALLY_ASSIGN_OR_RETURN(Session session, QuantizedSession(graph));
+  EvalOptions options;
+  options.keep_logits = true;
+  options.progress = PhaseProgress("compare");
+  TALLY_ASSIGN_OR_RETURN(const EvalResult result, Evaluate(session, guard_, options));
+  double signal = 0, noise = 0;
+  for (size_t i = 0; i < std::min(guard_outputs_.size(), result.logits.size()); ++i) {
+    const double x = guard_outputs_[i], e = x - static_cast<double>(result.logits[i]);
+    signal += x * x;
+    noise += e * e;
+  }
+  return signal > 0 ? noise / signal : noise;
+}
+
+absl::StatusOr<std::vector<GoldenCase>> Runner::MakeGolden(const Graph& graph, int cases) {
+  std::vector<GoldenCase> golden;
+  if (cases <= 0) return golden;
+  TALLY_ASSIGN_OR_RETURN(Session session, QuantizedSession(graph));
+  TALLY_ASSIGN_OR_RETURN(const Batch sample, calibration_.Read(0, 1));
+  TALLY_ASSIGN_OR_RETURN(const int64_t batch, FitSession(session, sample, 1));
+  for (int64_t i = 0; i < std::min<int64_t>(cases, calibration_.size()); ++i) {
+    TALLY_ASSIGN_OR_RETURN(Batch samples, calibration_.Read(i, 1));
+    if (batch > 1) PadBatch(&samples, 1, batch);
+    GoldenCase golden_case;
+    for (int t : graph.inputs) {
+      const BatchInput* input = Find(samples, graph.tensors[static_cast<size_t>(t)].name);
+      if (input == nullptr) {
+        return MakeError(ErrorId::kBadDataDescription,
+                         absl::StrCat("no data for input ", Quoted(graph.tensors[static_cast<size_t>(t)].name)));
+      }
+      golden_case.inputs.push_back(
+          {input->type.dtype, input->type.shape, Blob::Copy(input->data.data(), input->data.size())});
+    }
+    std::vector<NamedMutableView> views;
+    for (const TensorInfo& output : session.outputs()) {
+      uint8_t* data = nullptr;
+      GoldenCase::Value value = {output.dtype, output.shape, {}};
+      value.data = Blob::Allocate(TensorType{output.dtype, output.shape}.bytes(), &data);
+      golden_case.outputs.push_back(std::move(value));
+      views.push_back({output.name, {data, output.dtype, output.shape}});
+    }
+    TALLY_RETURN_IF_ERROR(session.Run(samples.views(), views));
+    golden.push_back(std::move(golden_case));
+  }
+  return golden;
+}
+
+absl::StatusOr<std::vector<Shape>> Runner::SampleShapes() const {
+  TALLY_ASSIGN_OR_RETURN(const Batch sample, calibration_.Read(0, 1));
+  std::vector<Shape> shapes;
+  for (int t : graph_.inputs) {
+    const BatchInput* input = Find(sample, graph_.tensors[static_cast<size_t>(t)].name);
+    shapes.push_back(input == nullptr ? Shape() : input->type.shape);
+  }
+  return shapes;
+}
+
+}  // namespace tally

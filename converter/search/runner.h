@@ -1,0 +1,76 @@
+// Runs float and quantized graphs on data for the search: calibration, accuracy, output error, golden cases.
+#ifndef TALLY_CONVERTER_SEARCH_RUNNER_H_
+#define TALLY_CONVERTER_SEARCH_RUNNER_H_
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "converter/calibration/dataset.h"
+#include "converter/calibration/evaluate.h"
+#include "converter/search/collector.h"
+#include "converter/search/targets.h"
+#include "format/graph.h"
+#include "runtime/backend/registry.h"
+#include "tally/tally.h"
+
+namespace tally {
+
+using RunnerProgress = std::function<void(const std::string& phase, double done)>;
+
+class Runner {
+ public:
+  // Refers to graph, calibration and registry, which must outlive it. `selection` decides between candidates; without
+  // labels it scores agreement with the float model.
+  Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
+         std::string float_backend, int num_threads, RunnerProgress progress);
+
+  // Whether this build can run quantized graphs.
+  bool runs_quantized() const { return !exact_backends_.empty(); }
+
+  // One float run over the calibration data. Errors: kBadDataFile naming an input that is not finite; those of
+  // sessions.
+  absl::Status Calibrate(ActivationCollector* collector);
+
+  // Scores on the selection data.
+  absl::StatusOr<EvalResult> EvaluateFloat();
+  absl::StatusOr<EvalResult> EvaluateQuantized(const Graph& graph);
+
+  // Squared error of the first output relative to the float model's, on a few calibration samples.
+  absl::StatusOr<double> OutputError(const Graph& graph);
+
+  // Calibration samples with the outputs of the quantized graph.
+  absl::StatusOr<std::vector<GoldenCase>> MakeGolden(const Graph& graph, int cases);
+
+  // Per input of the graph, whether Calibrate met no negative value.
+  std::vector<bool> InputsNonNegative() const;
+
+  // Shapes of the calibration samples, in the order of the graph's inputs.
+  absl::StatusOr<std::vector<Shape>> SampleShapes() const;
+
+ private:
+  absl::StatusOr<Session> FloatSession() const;
+  absl::StatusOr<Session> QuantizedSession(const Graph& graph) const;
+  absl::Status PrepareGuard();
+  absl::Status ScanInputs(const Batch& batch, int64_t first, int64_t count);
+  Progress PhaseProgress(const std::string& phase) const;
+
+  const Graph& graph_;
+  const Dataset& calibration_;
+  const Dataset& selection_;
+  const Registry& registry_;
+  const std::string float_backend_;
+  const int num_threads_;
+  const RunnerProgress progress_;
+  std::vector<std::string> exact_backends_;
+  std::set<std::string> negative_inputs_;
+  std::vector<int64_t> teacher_;      // float answers on unlabelled selection data
+  Dataset guard_;                     // a few calibration samples
+  std::vector<float> guard_outputs_;  // of the float model; empty until needed
+};
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_SEARCH_RUNNER_H_

@@ -1,0 +1,58 @@
+// What a converter may quantize in a float graph: the weights and activations of Conv, Gemm and MatMul.
+#ifndef TALLY_CONVERTER_SEARCH_TARGETS_H_
+#define TALLY_CONVERTER_SEARCH_TARGETS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "format/graph.h"
+
+namespace tally {
+
+struct WeightTarget {
+  int tensor = -1;
+  int64_t channels = 0;         // extent 0
+  int64_t per_channel = 0;      // product of the others
+  std::vector<int> nodes;       // users of its codes
+  bool read_elsewhere = false;  // by other nodes too, which need its float form
+};
+
+struct ActivationTarget {
+  int tensor = -1;
+  bool network_input = false;  // the network's own input, or that moved about
+  // Axis whose extent the weights' input channels run along: 1 for Conv, -1 (the last) for Gemm; 0: none (MatMul).
+  int channel_axis = 0;
+  std::vector<int> weights;   // targets that it is multiplied with
+  std::vector<int> partners;  // activation targets that it is multiplied with
+};
+
+struct Targets {
+  std::vector<WeightTarget> weights;
+  std::vector<ActivationTarget> activations;
+  // Nodes of these kinds that stay float.
+  struct Skipped {
+    int node = -1;
+    int tensor = -1;
+    std::string reason;
+  };
+  std::vector<Skipped> skipped;
+};
+
+// Errors: kNonFiniteWeight.
+absl::StatusOr<Targets> FindTargets(const Graph& graph);
+
+// Per tensor, whether it can hold no negative value: by the operator that produces it (Relu, Clip at 0 or above,
+// Sigmoid, Softmax, ..., fused ones too), by movement, pooling or addition of such, or because `inputs_non_negative`,
+// one entry per graph input, says so.
+std::vector<bool> NonNegativeTensors(const Graph& graph, const std::vector<bool>& inputs_non_negative);
+
+// Per tensor, whether it is an input of the graph or one whose elements only were moved (Reshape, Transpose, ...).
+std::vector<bool> NetworkInputTensors(const Graph& graph);
+
+// One extent per symbol of the graph: what `shapes` (one per graph input) give, 1 for batch extents and for the rest.
+std::vector<int64_t> SymbolValues(const Graph& graph, const std::vector<Shape>& shapes);
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_SEARCH_TARGETS_H_

@@ -1,0 +1,141 @@
+#include "runtime/exec/infer.h"
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "format/checked.h"
+#include "format/error.h"
+#include "runtime/ops/op.h"
+
+namespace tally {
+namespace {
+
+// Values larger than this are computed at run time: planning must stay cheap for any file.
+constexpr size_t kMaxFoldedBytes = 4096;
+
+absl::Status CheckOperators(const Graph& graph) {
+  std::set<std::string> unknown;
+  for (const Node& node : graph.nodes) {
+    if (FindOp(node.op) == nullptr) unknown.insert(Quoted(node.op));
+  }
+  if (unknown.empty()) return absl::OkStatus();
+  return MakeError(ErrorId::kUnknownOp, absl::StrCat("operators that this version does not know: ",
+                                                     absl::StrJoin(unknown, ", ")));
+}
+
+absl::Status CheckTensorLimit(const TensorType& type, const std::string& name, const Limits& limits) {
+  int64_t elements = 0;
+  uint64_t bytes = 0;
+  if (!CheckedElements(type.shape, &elements) ||
+      !CheckedMul<uint64_t>(static_cast<uint64_t>(elements), DTypeSize(type.dtype), &bytes)) {
+    return MakeError(ErrorId::kBadShape, absl::StrCat("shape ", ShapeString(type.shape), " is negative or wraps"),
+                     {"", "", -1, Quoted(name)});
+  }
+  if (bytes > limits.tensor_bytes) {
+    return MakeError(ErrorId::kLimitTensor,
+                     absl::StrCat(bytes, " bytes (", ShapeString(type.shape), "), limit ", limits.tensor_bytes),
+                     {"", "", -1, Quoted(name)});
+  }
+  return absl::OkStatus();
+}
+
+// Plain bytes of a tensor that is known before the run, else null.
+const void* KnownData(const Graph& graph, const InferredGraph& inferred, int tensor) {
+  const Tensor& t = graph.tensors[static_cast<size_t>(tensor)];
+  if (t.has_data) return t.data.data();
+  if (inferred.known[static_cast<size_t>(tensor)]) return inferred.values[static_cast<size_t>(tensor)].data();
+  return nullptr;
+}
+
+// Computes the node's outputs when all that it needs is known and small.
+absl::Status FoldNode(const Graph& graph, const OpDef& def, size_t node_index, InferredGraph* inferred) {
+  const Node& node = graph.nodes[node_index];
+  const bool needs_values = node.op != "Shape";
+  EvalContext eval{node, {}, {}, nullptr};
+  size_t bytes = 0;
+  for (int t : node.inputs) {
+    if (t < 0) {
+      eval.inputs.emplace_back();
+      continue;
+    }
+    const TensorType& type = inferred->types[static_cast<size_t>(t)];
+    const void* data = KnownData(graph, *inferred, t);
+    if (needs_values) {
+      if (data == nullptr && type.elements() > 0) return absl::OkStatus();
+      bytes += type.bytes();
+    }
+    eval.inputs.push_back({data, type.dtype, type.shape});
+  }
+  for (int t : node.outputs) {
+    if (t >= 0) bytes += inferred->types[static_cast<size_t>(t)].bytes();
+  }
+  // A node without inputs has nothing to follow from.
+  if (node.inputs.empty() || bytes > kMaxFoldedBytes) return absl::OkStatus();
+  std::vector<Blob> values;
+  for (int t : node.outputs) {
+    uint8_t* data = nullptr;
+    const TensorType type = t < 0 ? TensorType{} : inferred->types[static_cast<size_t>(t)];
+    values.push_back(Blob::Allocate(type.bytes(), &data));
+    eval.outputs.push_back({data, type.dtype, type.shape});
+  }
+  TALLY_RETURN_IF_ERROR(def.eval(eval));
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] < 0) continue;
+    inferred->values[static_cast<size_t>(node.outputs[i])] = values[i];
+    inferred->known[static_cast<size_t>(node.outputs[i])] = true;
+  }
+  inferred->folded[node_index] = true;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
+                                         const Limits& limits) {
+  TALLY_RETURN_IF_ERROR(CheckOperators(graph));
+  InferredGraph inferred;
+  inferred.types.resize(graph.tensors.size());
+  inferred.values.resize(graph.tensors.size());
+  inferred.known.resize(graph.tensors.size(), false);
+  inferred.folded.resize(graph.nodes.size(), false);
+  std::vector<bool> is_input(graph.tensors.size(), false);
+  for (int t : graph.inputs) is_input[static_cast<size_t>(t)] = true;
+  for (size_t i = 0; i < graph.tensors.size(); ++i) {
+    const Tensor& t = graph.tensors[i];
+    if (!t.is_constant() && !is_input[i]) continue;
+    inferred.types[i] = {t.dtype, t.shape};
+    for (int64_t& extent : inferred.types[i].shape) {
+      if (extent < 0) extent = symbol_values[static_cast<size_t>(-(extent + 1))];
+    }
+    TALLY_RETURN_IF_ERROR(CheckTensorLimit(inferred.types[i], t.name, limits));
+  }
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    const OpDef& def = *FindOp(node.op);
+    InferContext context{node, {}, {}};
+    for (int t : node.inputs) {
+      context.inputs.push_back(t < 0 ? nullptr : &inferred.types[static_cast<size_t>(t)]);
+      context.values.push_back(t < 0 ? nullptr : KnownData(graph, inferred, t));
+    }
+    const Where where{"", "", -1, absl::StrCat("node ", Quoted(node.name), " (", node.op, ")")};
+    std::vector<TensorType> outputs;
+    if (absl::Status s = InferNode(def, context, &outputs); !s.ok()) return AddWhere(s, where);
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (node.outputs[i] < 0) continue;
+      TALLY_RETURN_IF_ERROR(
+          CheckTensorLimit(outputs[i], graph.tensors[static_cast<size_t>(node.outputs[i])].name, limits));
+      inferred.types[static_cast<size_t>(node.outputs[i])] = outputs[i];
+    }
+    if (absl::Status s = FoldNode(graph, def, n, &inferred); !s.ok()) return AddWhere(s, where);
+  }
+  return inferred;
+}
+
+absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph,
+                                                         const std::vector<int64_t>& symbol_values) {
+  TALLY_ASSIGN_OR_RETURN(InferredGraph inferred, InferGraph(graph, symbol_values));
+  return std::move(inferred.types);
+}
+
+}  // namespace tally

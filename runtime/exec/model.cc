@@ -1,0 +1,72 @@
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "format/error.h"
+#include "format/graph.h"
+#include "format/model_file.h"
+#include "runtime/exec/infer.h"
+#include "tally/tally.h"
+
+namespace tally {
+
+const char* Version() { return TALLY_VERSION; }
+
+struct Model::Impl {
+  Graph graph;
+  Limits limits;
+  std::vector<TensorInfo> inputs;
+  std::vector<TensorInfo> outputs;
+};
+
+absl::StatusOr<Model> Model::FromGraph(Graph graph, const Limits& limits) {
+  try {
+    TALLY_RETURN_IF_ERROR(ValidateGraph(graph));
+    // Every operator and attribute is checked here, at extent 1 for what is dynamic; a session checks again for its own
+    // extents.
+    TALLY_ASSIGN_OR_RETURN(std::vector<TensorType> types, [&]() -> absl::StatusOr<std::vector<TensorType>> {
+      TALLY_ASSIGN_OR_RETURN(InferredGraph inferred,
+                             InferGraph(graph, std::vector<int64_t>(graph.symbols.size(), 1), limits));
+      return std::move(inferred.types);
+    }());
+    auto impl = std::make_shared<Impl>();
+    for (int t : graph.inputs) {
+      const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
+      impl->inputs.push_back({tensor.name, tensor.dtype, tensor.shape});
+    }
+    for (int t : graph.outputs) {
+      const TensorType& type = types[static_cast<size_t>(t)];
+      impl->outputs.push_back({graph.tensors[static_cast<size_t>(t)].name, type.dtype, type.shape});
+    }
+    impl->graph = std::move(graph);
+    impl->limits = limits;
+    return Model(std::move(impl));
+  } catch (const std::bad_alloc&) {
+    return MakeError(ErrorId::kOutOfMemory, "out of memory while checking the model");
+  }
+}
+
+absl::StatusOr<Model> Model::Load(const std::string& path, const LoadModelOptions& options) {
+  LoadOptions load;
+  load.limits = options.limits;
+  load.use_mmap = options.use_mmap;
+  TALLY_ASSIGN_OR_RETURN(Graph graph, ReadModelFile(path, load));
+  absl::StatusOr<Model> model = FromGraph(std::move(graph), options.limits);
+  if (!model.ok()) return AddWhere(model.status(), {path, "metadata", -1, ""});
+  return model;
+}
+
+absl::StatusOr<Model> Model::Parse(const void* data, size_t size, const LoadModelOptions& options) {
+  LoadOptions load;
+  load.limits = options.limits;
+  TALLY_ASSIGN_OR_RETURN(Graph graph, ParseModel(data, size, "memory", load));
+  absl::StatusOr<Model> model = FromGraph(std::move(graph), options.limits);
+  if (!model.ok()) return AddWhere(model.status(), {"memory", "metadata", -1, ""});
+  return model;
+}
+
+const std::vector<TensorInfo>& Model::inputs() const { return impl_->inputs; }
+const std::vector<TensorInfo>& Model::outputs() const { return impl_->outputs; }
+const Graph& Model::graph() const { return impl_->graph; }
+const Limits& Model::limits() const { return impl_->limits; }
+
+}  // namespace tally

@@ -1,0 +1,97 @@
+// convert: its options and what it refuses; one conversion of a real model where there is one.
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/paths.h"
+#include "tests/tools/program.h"
+
+namespace tally {
+namespace {
+
+using testing::Ended;
+using ::testing::HasSubstr;
+using testing::Tally;
+
+class ConvertTest : public ::testing::Test {
+ protected:
+  std::string Path(const std::string& name) { return folder_ + "/" + name; }
+  Ended Convert(const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"convert",         Path("absent.onnx"), "-o",
+                                          Path("out.tally"), "--calibration",     Path("data.json")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Tally(arguments);
+  }
+  const std::string folder_ = testing::MakeSampleFolder();
+};
+
+TEST_F(ConvertTest, RefusesContradictingOptions) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--bits", "4", "--target-bits", "4"},
+      {"--max-drop", "1", "--target-size", "3MB"},
+      {"--bits", "4", "--weight-bits", "4"},
+      {"--bits", "9"},
+      {"--bits", "1"},
+      {"--best-effort"},
+      {"--activation-target-bits", "5", "--max-drop", "1"},
+      {"--target-size", "large"},
+      {"--keep", "none,int8"},
+      {"--keep", "int4"},
+      {"--rounding", "compensated"},
+      {"--rounding", "stochastic"},
+      {"--resume", folder_},
+      {"--grid", "q8"},
+      {"--strategy", "random"},
+      {"--shared-base", "maybe"},
+      {"--num_threads", "257"},
+  };
+  for (const auto& options : cases) {
+    const Ended ended = Convert(options);
+    EXPECT_EQ(ended.status, 2) << options[0] << ": " << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("TLY-E0201"));
+  }
+  EXPECT_FALSE(testing::Exists(Path("out.tally")));
+}
+
+TEST_F(ConvertTest, FindsUnusableOutputsBeforeItSearches) {
+  EXPECT_EQ(Convert({}).status, 4);  // the model is absent
+  EXPECT_EQ(Tally({"convert", Path("x.npy"), "-o", Path("x.npy"), "--calibration", Path("data.json")}).status, 4);
+  EXPECT_THAT(Tally({"convert", Path("x.npy"), "-o", Path("x.npy"), "--calibration", Path("data.json")}).err,
+              HasSubstr("TLY-E0406"));
+  EXPECT_THAT(Tally({"convert", Path("x.npy"), "-o", Path("data.json"), "--calibration", Path("data.json")}).err,
+              HasSubstr("TLY-E0406"));
+  EXPECT_THAT(Tally({"convert", Path("x.npy"), "-o", Path("no/out.tally"), "--calibration", Path("data.json")}).err,
+              HasSubstr("TLY-E0401"));
+  EXPECT_THAT(Tally({"convert", Path("x.npy"), "-o", folder_, "--calibration", Path("data.json")}).err,
+              HasSubstr("TLY-E0403"));
+  EXPECT_THAT(Convert({"--report", Path("x.npy")}).err, HasSubstr("report"));
+}
+
+TEST_F(ConvertTest, RefusesWhatIsNoOnnxFile) {
+  const Ended ended = Tally({"convert", Path("x.npy"), "-o", Path("out.tally"), "--calibration", Path("data.json")});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_THAT(ended.err, HasSubstr("TLY-E0317"));
+  EXPECT_FALSE(testing::Exists(Path("out.tally")));
+}
+
+TEST_F(ConvertTest, ConvertsARealModel) {
+  TALLY_ASSET_OR_SKIP(model, "models/mlperftiny_resnet8_cifar10.onnx");
+  TALLY_ASSET_OR_SKIP(data, "data/cifar10_calibration/data_raw.json");
+  const Ended ended = Tally({"convert", model, "-o", Path("out.tally"), "--calibration", data, "--weight-bits", "5",
+                             "--activation-bits", "6", "--keep", "int8,float", "--report", Path("report")});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("stored bits"));
+  EXPECT_TRUE(nlohmann::json::accept(testing::ReadText(Path("report/report.json"))));
+  EXPECT_EQ(Tally({"verify", Path("out.tally")}).status, 0);
+  const Ended inspect = Tally({"inspect", Path("out.tally"), "--json"});
+  EXPECT_EQ(inspect.json()["weights"]["stored_bits_mean"], 5.0);
+  // ONNX and the kept float weights are the same model.
+  const Ended onnx = Tally({"eval", model, "--data", data, "--limit", "200", "--json", "-"});
+  ASSERT_EQ(onnx.status, 0) << onnx.err;
+  const Ended tally = Tally({"eval", Path("out.tally"), "--data", data, "--limit", "200", "--backend",
+                             onnx.json()["results"][0]["backend"], "--json", "-"});
+  ASSERT_EQ(tally.status, 0) << tally.err;
+  EXPECT_EQ(onnx.json()["results"][0]["value"], tally.json()["results"][0]["value"]);
+  EXPECT_EQ(Tally({"eval", model, "--data", data, "--backend", "exponent"}).status, 6);
+}
+
+}  // namespace
+}  // namespace tally

@@ -1,0 +1,178 @@
+// run, eval, bench: what comes out of a session.
+#include <cmath>
+
+#include "converter/calibration/dataset.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/tools/program.h"
+
+namespace tally {
+namespace {
+
+using testing::Ended;
+using ::testing::HasSubstr;
+using testing::Tally;
+
+class RunTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { folder_ = testing::MakeSampleFolder(); }
+  static std::string Path(const std::string& name) { return folder_ + "/" + name; }
+  static std::string folder_;
+};
+std::string RunTest::folder_;
+
+void ExpectPlacement(const nlohmann::json& placement) {
+  ASSERT_EQ(placement.size(), 4u);
+  for (const nlohmann::json& node : placement) {
+    for (const char* key : {"node", "op", "backend", "kernel", "isa", "refused"})
+      EXPECT_TRUE(node.contains(key)) << key;
+    for (const nlohmann::json& refusal : node["refused"]) {
+      EXPECT_TRUE(refusal.contains("backend") && refusal.contains("reason")) << refusal;
+    }
+  }
+  EXPECT_EQ(placement[0]["op"], "Conv");
+}
+
+TEST_F(RunTest, RunTakesAnyBatchAndWritesOutputs) {
+  const Ended ended = Tally({"run", Path("model.tally"), "--backend", "exponent", "--input", "input=" + Path("x.npy"),
+                             "--output", "logits=" + Path("y.npy")});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const absl::StatusOr<NpyArray> y = ReadNpy(Path("y.npy"));
+  ASSERT_TRUE(y.ok()) << y.status();
+  EXPECT_EQ(y->shape, (Shape{2, 5}));
+}
+
+TEST_F(RunTest, RunNamesWhatIsWrongWithItsInputs) {
+  const auto error = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"run", Path("model.tally")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Tally(arguments);
+  };
+  EXPECT_THAT(error({}).err, HasSubstr("TLY-E0205"));
+  EXPECT_EQ(error({}).status, 2);
+  EXPECT_THAT(error({"--input", "in=" + Path("x.npy")}).err, HasSubstr("\"input\""));
+  EXPECT_EQ(error({"--input", "in=" + Path("x.npy")}).status, 2);
+  EXPECT_EQ(error({"--input", "input=" + Path("labels.npy")}).status, 2);  // shape
+  EXPECT_EQ(error({"--input", "input=" + Path("absent.npy")}).status, 4);
+  EXPECT_EQ(error({"--input", "input=" + Path("data.json")}).status, 3);
+  EXPECT_EQ(error({"--explain", "--backend", "exponent,reference"}).status, 2);  // two sessions
+  EXPECT_EQ(error({"--input", "input=" + Path("x.npy"), "--output", "logits=" + Path("x.npy")}).status, 4);
+}
+
+TEST_F(RunTest, ExplainNeedsNoInput) {
+  const Ended text = Tally({"run", Path("model.tally"), "--explain"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("conv"));
+  const Ended json = Tally({"run", Path("model.tally"), "--explain", "--json", "-"});
+  ASSERT_EQ(json.status, 0) << json.err;
+  ExpectPlacement(json.json()["placement"]);
+  EXPECT_EQ(json.json()["placement"][0]["backend"], "exponent");
+}
+
+TEST_F(RunTest, EvalReportsEachBackend) {
+  const Ended ended = Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--backend",
+                             "exponent,reference,exponent+reference", "--json", "-"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json json = ended.json();
+  EXPECT_EQ(json["schema_version"], 1);
+  ASSERT_EQ(json["results"].size(), 3u);
+  for (const nlohmann::json& result : json["results"]) {
+    EXPECT_EQ(result["metric"], "top1");
+    EXPECT_EQ(result["samples"], 16);
+    EXPECT_EQ(result["source"], "measured");
+    const double value = result["value"];
+    EXPECT_DOUBLE_EQ(value * 16 / 100, std::round(value * 16 / 100));
+  }
+  EXPECT_EQ(json["results"][2]["backend"], "exponent+reference");
+  const Ended table =
+      Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--offset", "3", "--limit", "5"});
+  ASSERT_EQ(table.status, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("ms/sample"));
+  const Ended sliced =
+      Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--offset", "3", "--limit", "5", "--json", "-"});
+  EXPECT_EQ(sliced.json()["results"][0]["samples"], 5);
+}
+
+TEST_F(RunTest, EvalWithoutLabelsAgreesWithTheFloatModel) {
+  const Ended ended = Tally({"eval", Path("model.tally"), "--data", Path("unlabelled.json"), "--backend",
+                             "exponent,reference", "--json", "-"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json results = ended.json()["results"];
+  EXPECT_EQ(results[1]["metric"], "agreement");
+  EXPECT_EQ(results[1]["value"], 100.0);  // the float model itself, on the same or another float backend
+  EXPECT_GT(results[0]["output_sqnr_db"].get<double>(), 0.0);
+}
+
+TEST_F(RunTest, AllSkipsWhatTheFileCannotDo) {
+  ASSERT_EQ(Tally({"strip", Path("model.tally"), "-o", Path("small.tally")}).status, 0);
+  const Ended ended =
+      Tally({"eval", Path("small.tally"), "--data", Path("data.json"), "--backend", "all", "--json", "-"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json json = ended.json();
+  ASSERT_GE(json["results"].size(), 1u);
+  bool reference = false;
+  for (const nlohmann::json& skipped : json["skipped"]) {
+    reference |= skipped["backend"] == "reference";
+    EXPECT_NE(skipped["reason"], "");
+  }
+  EXPECT_TRUE(reference) << json["skipped"];
+}
+
+TEST_F(RunTest, BenchJsonHasTheDocumentedKeys) {
+  const Ended ended =
+      Tally({"bench", Path("model.tally"), "--backend", "exponent,reference", "--num_threads", "1,2", "--num_runs", "5",
+             "--min_secs", "0", "--enable_op_profiling", "--json", Path("bench.json")});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(testing::ReadText(Path("bench.json")));
+  ASSERT_EQ(json["results"].size(), 4u);
+  for (const nlohmann::json& result : json["results"]) {
+    const nlohmann::json& latency = result["latency_us"];
+    EXPECT_GT(latency["min"].get<double>(), 0);
+    EXPECT_LE(latency["min"], latency["median"]);
+    EXPECT_LE(latency["median"], latency["p90"]);
+    EXPECT_GE(latency["mean"], latency["min"]);
+    EXPECT_GE(latency["stddev"], 0);
+    EXPECT_GE(result["runs"], 5);
+    EXPECT_EQ(result["source"], "measured");
+    // A process with a model holds at least a megabyte and less than a gigabyte.
+    EXPECT_GT(result["peak_rss_bytes"].get<uint64_t>(), uint64_t{1} << 20);
+    EXPECT_LT(result["peak_rss_bytes"].get<uint64_t>(), uint64_t{1} << 30);
+    EXPECT_TRUE(result["resident_weight_bytes"].is_number_unsigned());
+    ExpectPlacement(result["placement"]);
+    EXPECT_GE(result["profile"].size(), 3u);
+  }
+  EXPECT_EQ(json["results"][2]["num_threads"], 2);
+}
+
+TEST_F(RunTest, BenchWritesEveryFormat) {
+  const auto bench = [&](const std::string& format) {
+    const Ended ended = Tally({"bench", Path("model.tally"), "--backend", "exponent,reference", "--num_runs", "1",
+                               "--min_secs", "0", "--output", format});
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return ended.out;
+  };
+  EXPECT_THAT(bench("md"), HasSubstr("| exponent | 1 |"));
+  EXPECT_THAT(bench("csv"), HasSubstr("\nreference,1,"));
+  const std::string lines = bench("jsonl");
+  ASSERT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2);
+  EXPECT_EQ(nlohmann::json::parse(lines.substr(0, lines.find('\n')))["backend"], "exponent");
+}
+
+TEST_F(RunTest, BenchListsBackendsWithoutAModel) {
+  const Ended ended = Tally({"bench", "--list_backends"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_THAT(ended.out, HasSubstr("exponent"));
+  EXPECT_THAT(ended.out, HasSubstr("reference"));
+}
+
+TEST_F(RunTest, TheStandAloneBinaryIsTheSameBenchmark) {
+  const Ended ended = testing::RunProgram(
+      TALLY_BENCHMARK_BINARY,
+      {Path("model.tally"), "--backend", "exponent", "--num_runs", "1", "--min-secs", "0", "--json", "-"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_GT(ended.json()["results"][0]["peak_rss_bytes"].get<uint64_t>(), uint64_t{1} << 20);
+  EXPECT_EQ(testing::RunProgram(TALLY_BENCHMARK_BINARY, {Path("absent.tally")}).status, 4);
+}
+
+}  // namespace
+}  // namespace tally

@@ -1,0 +1,222 @@
+#include "tools/common.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "backends/all/all.h"
+#include "format/error.h"
+#include "format/model_file.h"
+#include "runtime/core/cpu.h"
+#include "tools/table.h"
+#include "tools_commit.h"
+
+namespace tally::tools {
+namespace {
+
+absl::Status WriteDirectly(const std::string& path, const std::string& text) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return MakeError(errno == EACCES ? ErrorId::kPermission : ErrorId::kWriteFailed, std::strerror(errno),
+                     {path, "", -1, ""});
+  }
+  absl::Status status;
+  for (size_t done = 0; done < text.size() && status.ok();) {
+    const ssize_t n = write(fd, text.data() + done, text.size() - done);
+    if (n >= 0) {
+      done += static_cast<size_t>(n);
+    } else if (errno != EINTR) {
+      status = MakeError(ErrorId::kWriteFailed, std::strerror(errno), {path, "", -1, ""});
+    }
+  }
+  if (close(fd) != 0 && status.ok()) {
+    status = MakeError(ErrorId::kWriteFailed, std::strerror(errno), {path, "", -1, ""});
+  }
+  return status;
+}
+
+}  // namespace
+
+void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+absl::Status FinishStdout() {
+  // errno of the flush that failed first is gone when stdio flushed in between; ENOSPC and EPIPE both mean this.
+  const bool earlier = std::ferror(stdout) != 0;
+  errno = 0;
+  if (std::fflush(stdout) == 0 && !earlier) return absl::OkStatus();
+  return MakeError(ErrorId::kWriteFailed, errno != 0 ? std::strerror(errno) : "the output could not be written",
+                   {"stdout", "", -1, ""});
+}
+
+absl::Status WriteOutput(const std::string& path, const std::string& text) {
+  if (path == "-") {
+    Print(text);
+    return absl::OkStatus();
+  }
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return WriteDirectly(path, text);
+  return WriteFileAtomically(path, text.data(), text.size());
+}
+
+absl::Status WriteJson(const std::string& path, const Json& json) {
+  // Names come from files and need not be UTF-8.
+  return WriteOutput(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+absl::Status CheckDifferentFiles(const std::string& input, const std::string& output) {
+  struct stat a, b;
+  if (stat(input.c_str(), &a) != 0 || stat(output.c_str(), &b) != 0) return absl::OkStatus();
+  if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return absl::OkStatus();
+  return MakeError(ErrorId::kSameFile, absl::StrCat("the output is the input ", input), {output, "", -1, ""});
+}
+
+Json EnvironmentJson(int num_threads) {
+  const absl::StatusOr<CpuFeatures> allowed = AllowedCpu();
+  Json isas = Json::array();
+  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512}) {
+    if (DetectCpu().Has(isa)) isas.push_back(IsaName(isa));
+  }
+  Json versions = Json::object();
+  versions["tally"] = Version();
+  const Registry registry = DefaultRegistry();
+  for (const std::string& name : registry.names()) versions[name] = registry.Find(name)->version();
+  return {{"cpu", CpuModelName()},
+          {"isa", allowed.ok() ? IsaName(allowed->best()) : "unavailable"},
+          {"isas", isas},
+          {"cpus", std::thread::hardware_concurrency()},
+          {"threads", num_threads == 0 ? static_cast<int>(std::thread::hardware_concurrency()) : num_threads},
+          {"versions", versions},
+          {"commit", TALLY_COMMIT},
+          {"compiler", __VERSION__}};
+}
+
+Json ReportHeader(const std::string& command, const std::string& model, int num_threads) {
+  return {{"schema_version", kSchemaVersion},
+          {"command", command},
+          {"model", model},
+          {"environment", EnvironmentJson(num_threads)}};
+}
+
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json PlacementJson(const std::vector<NodePlacement>& placement) {
+  Json nodes = Json::array();
+  for (const NodePlacement& p : placement) {
+    Json refused = Json::array();
+    for (const NodePlacement::Refusal& r : p.refused) refused.push_back({{"backend", r.backend}, {"reason", r.reason}});
+    nodes.push_back({{"node", p.node},
+                     {"op", p.op},
+                     {"backend", p.backend},
+                     {"kernel", p.kernel},
+                     {"isa", p.isa},
+                     {"refused", refused}});
+  }
+  return nodes;
+}
+
+std::string PlacementText(const std::vector<NodePlacement>& placement) {
+  Table table({"node", "op", "backend", "kernel", "isa", "refused by"});
+  for (const NodePlacement& p : placement) {
+    const std::string refused = absl::StrJoin(p.refused, "; ", [](std::string* out, const NodePlacement::Refusal& r) {
+      absl::StrAppend(out, r.backend, ": ", Shown(r.reason, 120));
+    });
+    table.Add({Shown(p.node, 40), p.op, p.backend, p.kernel, p.isa, refused});
+  }
+  return table.Text();
+}
+
+absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::string>& arguments) {
+  const std::vector<std::string> built = AvailableBackends();
+  std::vector<SessionSpec> specs;
+  const auto add = [&](SessionSpec spec) {
+    const bool known = std::any_of(specs.begin(), specs.end(), [&](const auto& s) { return s.label == spec.label; });
+    if (!known) specs.push_back(std::move(spec));
+  };
+  for (const std::string& argument : arguments) {
+    for (const std::string& label : std::vector<std::string>(absl::StrSplit(argument, ','))) {
+      if (label == "all") {
+        for (const std::string& name : built) add({name, {name}, true});
+        continue;
+      }
+      SessionSpec spec{label, absl::StrSplit(label, '+'), false};
+      for (const std::string& name : spec.backends) {
+        if (std::find(built.begin(), built.end(), name) == built.end()) {
+          return MakeError(ErrorId::kUnknownBackend, absl::StrCat("expected one of ", absl::StrJoin(built, ", "),
+                                                                  " or all, found ", Quoted(name)));
+        }
+      }
+      add(std::move(spec));
+    }
+  }
+  return specs;
+}
+
+bool IsExact(const SessionSpec& spec) {
+  return std::all_of(spec.backends.begin(), spec.backends.end(), [](const std::string& name) {
+    return name == "exponent" || name == "onednn-codebook" || name == "histogram" || name == "nearmem";
+  });
+}
+
+absl::StatusOr<std::vector<SkippedSession>> ForEachSession(
+    const Model& model, const std::vector<SessionSpec>& specs, const SessionOptions& options,
+    const std::function<absl::Status(const SessionSpec&, Session&)>& body) {
+  std::vector<SkippedSession> skipped;
+  for (const SessionSpec& spec : specs) {
+    SessionOptions session_options = options;
+    session_options.backends = spec.backends;
+    absl::StatusOr<Session> session = Session::Create(model, session_options);
+    if (spec.optional && ExitStatus(session.status()) == 6) {
+      skipped.push_back({spec.label, std::string(session.status().message())});
+      continue;
+    }
+    TALLY_RETURN_IF_ERROR(session.status());
+    if (spec.optional) {
+      const std::vector<NodePlacement>& placement = session->placement();
+      const bool used = std::any_of(placement.begin(), placement.end(),
+                                    [&](const NodePlacement& p) { return p.backend == spec.backends[0]; });
+      if (!used) {
+        std::string reason = "takes no node of this model";
+        for (const NodePlacement& p : placement) {
+          if (p.refused.empty()) continue;
+          absl::StrAppend(&reason, "; ", Quoted(p.node), ": ", p.refused[0].reason);
+          break;
+        }
+        skipped.push_back({spec.label, reason});
+        continue;
+      }
+    }
+    TALLY_RETURN_IF_ERROR(body(spec, *session));
+  }
+  if (skipped.size() == specs.size()) {
+    return MakeError(ErrorId::kMissingForm,
+                     absl::StrCat("no backend can run this file: ",
+                                  absl::StrJoin(skipped, "; ", [](std::string* out, const auto& s) {
+                                    absl::StrAppend(out, s.label, ": ", s.reason);
+                                  })));
+  }
+  return skipped;
+}
+
+Json SkippedJson(const std::vector<SkippedSession>& skipped) {
+  Json list = Json::array();
+  for (const SkippedSession& s : skipped) list.push_back({{"backend", s.label}, {"reason", s.reason}});
+  return list;
+}
+
+std::string SkippedText(const std::vector<SkippedSession>& skipped) {
+  std::string text;
+  for (const SkippedSession& s : skipped) absl::StrAppend(&text, "skipped ", s.label, ": ", s.reason, "\n");
+  return text;
+}
+
+}  // namespace tally::tools

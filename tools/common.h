@@ -1,0 +1,76 @@
+// What the subcommands share: output, the environment that every report carries, and which sessions to open.
+// Functions without state.
+#ifndef TALLY_TOOLS_COMMON_H_
+#define TALLY_TOOLS_COMMON_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
+#include "tally/tally.h"
+
+namespace tally::tools {
+
+// Keeps keys in the order in which they were added.
+using Json = nlohmann::ordered_json;
+
+inline constexpr int kSchemaVersion = 1;
+
+// Prints to stdout. Failures show at the end, in FinishStdout.
+void Print(const std::string& text);
+// kWriteFailed when anything that was printed did not arrive.
+absl::Status FinishStdout();
+
+// "-" is stdout. Regular files are written atomically; devices and pipes directly.
+absl::Status WriteOutput(const std::string& path, const std::string& text);
+absl::Status WriteJson(const std::string& path, const Json& json);
+
+// kSameFile when both paths name one existing file.
+absl::Status CheckDifferentFiles(const std::string& input, const std::string& output);
+
+// {cpu, isa, isas, cpus, threads, versions {tally, <backend>...}, commit, compiler}; `num_threads` as asked for, 0 =
+// all.
+Json EnvironmentJson(int num_threads);
+// {schema_version, command, model, environment}: the start of every report.
+Json ReportHeader(const std::string& command, const std::string& model, int num_threads);
+// A number, or null where JSON has none (NaN, infinity).
+Json Number(double value);
+
+Json PlacementJson(const std::vector<NodePlacement>& placement);
+std::string PlacementText(const std::vector<NodePlacement>& placement);
+
+// One session that the user asked for.
+struct SessionSpec {
+  std::string label;                  // "exponent", "exponent+xnnpack"
+  std::vector<std::string> backends;  // in order of preference
+  // From "all": a session that this file cannot have is skipped with its reason instead of ending the command.
+  bool optional = false;
+};
+
+// A comma (or a further argument) separates sessions, '+' joins backends of one, "all" stands for those built.
+// Errors: kUnknownBackend, which lists what there is; kUsage for an empty name.
+absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::string>& arguments);
+
+// Whether all of the session's backends must return the same bits (docs/numerics.md).
+bool IsExact(const SessionSpec& spec);
+
+struct SkippedSession {
+  std::string label;
+  std::string reason;
+};
+
+// Creates the sessions one after the other and calls `body` with each; only one lives at a time, because libraries with
+// thread pools of their own disturb each other. Optional ones that cannot be (the file lacks a form, the backend takes
+// no node) are returned as skipped. The first error ends it. kMissingForm when every session was skipped.
+absl::StatusOr<std::vector<SkippedSession>> ForEachSession(
+    const Model& model, const std::vector<SessionSpec>& specs, const SessionOptions& options,
+    const std::function<absl::Status(const SessionSpec&, Session&)>& body);
+Json SkippedJson(const std::vector<SkippedSession>& skipped);
+std::string SkippedText(const std::vector<SkippedSession>& skipped);
+
+}  // namespace tally::tools
+
+#endif  // TALLY_TOOLS_COMMON_H_

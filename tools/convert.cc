@@ -1,0 +1,241 @@
+// tally convert: ONNX and calibration data in, a .tally file and a report out.
+#include "converter/convert.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "backends/all/all.h"
+#include "converter/onnx/import.h"
+#include "converter/passes/passes.h"
+#include "format/error.h"
+#include "format/limits.h"
+#include "format/model_file.h"
+#include "tools/commands.h"
+#include "tools/common.h"
+#include "tools/progress.h"
+#include "tools/table.h"
+
+namespace tally::tools {
+namespace {
+
+// As typed; ToConvertOptions translates.
+struct Options {
+  std::string model, output, calibration, eval;
+  std::string strategy = "joint", rounding = "nearest", encode = "nearest", grid = "auto", granularity = "channel";
+  std::string shared_base;
+  std::optional<int> bits, weight_bits, activation_bits;
+  std::optional<double> max_drop, target_bits, activation_target_bits;
+  std::string target_size;
+  bool best_effort = false;
+  std::vector<std::string> keep = {"none"};
+  std::string report, resume, float_backend = "xnnpack";
+  uint64_t seed = 1;
+  int num_threads = 0;
+};
+
+absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
+
+absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
+  if (o.rounding != "nearest") {
+    return Usage("--rounding compensated: this version rounds to nearest only; expected nearest");
+  }
+  if (!o.resume.empty()) return Usage("--resume: this version's search is not resumable; run it anew");
+  const bool bits = o.bits || o.weight_bits || o.activation_bits;
+  const int goals = (bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) + (o.target_size.empty() ? 0 : 1);
+  if (goals > 1)
+    return Usage(
+        "expected one goal of --bits (or --weight-bits, --activation-bits), --max-drop, --target-bits, --target-size, "
+        "found several");
+  if (o.bits && (o.weight_bits || o.activation_bits)) {
+    return Usage("--bits sets both: expected it without --weight-bits and --activation-bits");
+  }
+  if (o.activation_target_bits && (bits || o.max_drop)) {
+    return Usage("--activation-target-bits: expected with --target-bits or --target-size only");
+  }
+  if (o.best_effort && !o.max_drop) return Usage("--best-effort: expected with --max-drop only");
+
+  ConvertOptions c;
+  c.strategy = o.strategy == "joint" ? Strategy::kJoint : Strategy::kDnateq;
+  c.grid = o.grid == "auto"  ? GridChoice::kAuto
+           : o.grid == "q7"  ? GridChoice::kQ7
+           : o.grid == "q14" ? GridChoice::kQ14
+                             : GridChoice::kReal;
+  c.encode_rule = o.encode == "nearest" ? EncodeRule::kNearest : EncodeRule::kLog;
+  c.granularity = o.granularity == "channel" ? Granularity::kChannel : Granularity::kTensor;
+  if (!o.shared_base.empty()) c.shared_base = o.shared_base == "on";
+  c.weight_bits = o.bits ? o.bits : o.weight_bits;
+  c.activation_bits = o.bits ? o.bits : o.activation_bits;
+  c.max_drop = o.max_drop;
+  c.best_effort = o.best_effort;
+  c.target_bits = o.target_bits;
+  c.activation_target_bits = o.activation_target_bits;
+  if (!o.target_size.empty()) {
+    TALLY_ASSIGN_OR_RETURN(c.target_size, ParseBytes(o.target_size));
+  }
+  bool none = false;
+  for (const std::string& form : o.keep) {
+    none |= form == "none";
+    c.keep_int8 |= form == "int8";
+    c.keep_float |= form == "float";
+  }
+  if (none && (c.keep_int8 || c.keep_float)) return Usage("--keep: expected none alone, found it with others");
+  c.seed = o.seed;
+  c.num_threads = o.num_threads;
+  c.float_backend = o.float_backend;
+  c.tool_version = absl::StrCat("tally ", Version());
+  return c;
+}
+
+std::string Folder(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// What would fail at the end of a long search fails here.
+absl::Status CheckOutputs(const Options& o) {
+  for (const std::string& input : {o.model, o.calibration, o.eval}) {
+    if (!input.empty()) TALLY_RETURN_IF_ERROR(CheckDifferentFiles(input, o.output));
+  }
+  struct stat info;
+  if (stat(o.output.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return MakeError(ErrorId::kNotRegular, "expected a file to write, found a folder or device",
+                     {o.output, "", -1, ""});
+  }
+  const std::string folder = Folder(o.output);
+  if (access(folder.c_str(), W_OK | X_OK) != 0) {
+    return MakeError(errno == ENOENT ? ErrorId::kNotFound : ErrorId::kPermission, std::strerror(errno),
+                     {folder, "", -1, ""});
+  }
+  if (o.report.empty()) return absl::OkStatus();
+  if (mkdir(o.report.c_str(), 0777) != 0 && errno != EEXIST) {
+    return MakeError(errno == ENOENT ? ErrorId::kNotFound : ErrorId::kPermission,
+                     absl::StrCat("cannot make the report's folder: ", std::strerror(errno)), {o.report, "", -1, ""});
+  }
+  if (stat(o.report.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return MakeError(ErrorId::kWriteFailed, "expected a folder for the report", {o.report, "", -1, ""});
+  }
+  return absl::OkStatus();
+}
+
+std::string Summary(const ConvertReport& report) {
+  Table table({"tensor", "kind", ">elements", ">n", ">bits", "grid", ">base", ">RMAE", ">uniform RMAE"});
+  for (const TensorReport& t : report.tensors) {
+    const bool coded = t.codebook.exponent_bits > 0;
+    table.Add({Shown(t.tensor, 40), t.is_weight ? "weight" : "activation", absl::StrCat(t.elements),
+               coded ? absl::StrCat(t.codebook.exponent_bits) : "-",
+               coded ? absl::StrCat(t.codebook.stored_bits()) : "32", coded ? GridName(t.codebook.grid) : "float32",
+               coded ? Fixed(t.codebook.base, 4) : "-", coded ? Fixed(t.rmae, 4) : "-",
+               coded ? Fixed(t.rmae_uniform_clipped, 4) : "-"});
+  }
+  std::string text = absl::StrCat(table.Text(), "\nweights      mean ", Fixed(report.weight_bits_mean, 3),
+                                  " stored bits (", Fixed(report.weight_exponent_bits_mean, 3), " exponent bits)\n",
+                                  "activations  mean ", Fixed(report.activation_bits_mean, 3), " stored bits\n");
+  if (report.selection_samples > 0) {
+    absl::StrAppend(&text, report.metric, "  float ", Fixed(report.float_value, 2), ", quantized ",
+                    Fixed(report.quantized_value, 2), " on ", report.selection_samples, " samples\n");
+  }
+  return text;
+}
+
+absl::Status Run(const Options& options) {
+  TALLY_ASSIGN_OR_RETURN(ConvertOptions convert, ToConvertOptions(options));
+  TALLY_RETURN_IF_ERROR(CheckOutputs(options));
+  TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(options.model));
+  TALLY_RETURN_IF_ERROR(AddWhere(RunPasses(&graph), {options.model, "", -1, ""}));
+  std::vector<TensorInfo> inputs;
+  for (int t : graph.inputs) {
+    const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
+    inputs.push_back({tensor.name, tensor.dtype, tensor.shape});
+  }
+  TALLY_ASSIGN_OR_RETURN(const Dataset calibration, Dataset::Open(options.calibration, inputs));
+  std::optional<Dataset> eval;
+  if (!options.eval.empty()) {
+    TALLY_ASSIGN_OR_RETURN(eval, Dataset::Open(options.eval, inputs));
+  }
+  Progress progress;
+  convert.progress = [&](const std::string& phase, double done) { progress.Update(phase, done); };
+  TALLY_ASSIGN_OR_RETURN(const ConvertResult result,
+                         Convert(graph, calibration, eval ? &*eval : nullptr, convert, DefaultRegistry()));
+  progress.Clear();
+  const ConvertReport& report = result.report;
+  if (!result.goal_reached && !options.best_effort) {
+    return MakeError(ErrorId::kComparisonFailed,
+                     absl::StrCat("--max-drop ", *options.max_drop, " is out of reach; the best point has a drop of ",
+                                  Fixed(report.float_value - report.quantized_value, 2), " (", report.metric, " ",
+                                  Fixed(report.quantized_value, 2), ", float ", Fixed(report.float_value, 2), ") at ",
+                                  Fixed(report.weight_bits_mean, 2), " weight and ",
+                                  Fixed(report.activation_bits_mean, 2), " activation bits; --best-effort writes it"));
+  }
+  TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(result.graph, options.output));
+  if (!options.report.empty()) {
+    const std::string json = ReportJson(report, convert);
+    TALLY_RETURN_IF_ERROR(WriteFileAtomically(options.report + "/report.json", json.data(), json.size()));
+  }
+  Print(absl::StrCat(Summary(report), options.output, ": ", bytes, " bytes\n"));
+  return absl::OkStatus();
+}
+
+void AddChoice(CLI::App* app, const std::string& name, std::string* value, const std::vector<std::string>& choices,
+               const std::string& help) {
+  app->add_option(name, *value, help)->check(CLI::IsMember(choices))->capture_default_str();
+}
+
+}  // namespace
+
+void AddConvert(CLI::App* app, Action* action) {
+  CLI::App* sub = app->add_subcommand("convert", "Quantize an ONNX model to exponents");
+  auto o = std::make_shared<Options>();
+  sub->add_option("model", o->model, "An .onnx file")->required();
+  sub->add_option("-o,--output", o->output, "The .tally file to write")->required();
+  sub->add_option("--calibration", o->calibration, "Calibration data (DATA.json, docs/data.md)")->required();
+  sub->add_option("--eval", o->eval, "Labelled data that --max-drop is measured on [the calibration labels]");
+  AddChoice(sub, "--strategy", &o->strategy, {"joint", "dnateq"}, "Codebook search");
+  AddChoice(sub, "--rounding", &o->rounding, {"nearest", "compensated"}, "Weight rounding; this version: nearest only");
+  AddChoice(sub, "--encode", &o->encode, {"nearest", "log"}, "Boundaries between magnitudes");
+  AddChoice(sub, "--grid", &o->grid, {"auto", "q7", "q14", "real"}, "What magnitudes are rounded to");
+  AddChoice(sub, "--granularity", &o->granularity, {"channel", "tensor"},
+            "One weight scale per output channel, or one in all");
+  AddChoice(sub, "--shared-base", &o->shared_base, {"on", "off"},
+            "One base for a layer's weights and input [on for real]");
+  sub->add_option("--bits", o->bits, "Stored bits of all weights and activations")->check(CLI::Range(2, 8));
+  sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(CLI::Range(2, 8));
+  sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(CLI::Range(2, 8));
+  sub->add_option("--max-drop", o->max_drop, "The smallest weights that lose at most this many points")
+      ->check(CLI::Range(0.0, 100.0));
+  sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights, at most [4]")
+      ->check(CLI::Range(2.0, 8.0));
+  sub->add_option("--activation-target-bits", o->activation_target_bits,
+                  "Mean stored bits of the activations, at most [target-bits + 2]")
+      ->check(CLI::Range(2.0, 8.0));
+  sub->add_option("--target-size", o->target_size, "Bytes of the file, at most: 3000000, 3MB, 2.5MiB");
+  sub->add_flag("--best-effort", o->best_effort, "Write the best point when --max-drop is out of reach");
+  AddList(sub, "--keep", &o->keep, "Baseline weights to keep beside the codes")
+      ->check(CLI::IsMember({"none", "int8", "float"}))
+      ->capture_default_str();
+  sub->add_option("--report", o->report, "Folder for report.json: why each tensor got its codebook");
+  sub->add_option("--seed", o->seed, "Of the search")->capture_default_str();
+  sub->add_option("--resume", o->resume, "Folder of an interrupted search; not in this version");
+  AddChoice(sub, "--float-backend", &o->float_backend, {"xnnpack", "reference"}, "Runs the float model");
+  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->capture_default_str();
+  sub->footer(
+      "Bits are stored bits, sign included. One goal at most; without one: --target-bits 4.\n"
+      "Exit status 1 when --max-drop is out of reach: then no file is written and the best point is named.\n"
+      "\n"
+      "Examples:\n"
+      "  tally convert net.onnx -o net.tally --calibration calibration.json\n"
+      "  tally convert net.onnx -o net.tally --calibration calibration.json --eval dev.json --max-drop 1\n"
+      "  tally convert net.onnx -o net.tally --calibration calibration.json --weight-bits 4 --activation-bits 6 \\\n"
+      "      --keep int8,float --report report");
+  sub->callback([=] { *action = [o] { return Run(*o); }; });
+}
+
+}  // namespace tally::tools

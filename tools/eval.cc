@@ -1,0 +1,96 @@
+// tally eval: the metric of a data set, per backend.
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "format/error.h"
+#include "format/limits.h"
+#include "tools/commands.h"
+#include "tools/common.h"
+#include "tools/evaluation.h"
+#include "tools/model_input.h"
+#include "tools/progress.h"
+#include "tools/table.h"
+
+namespace tally::tools {
+namespace {
+
+struct Options {
+  std::string model;
+  DataOptions data;
+  std::vector<std::string> backends;
+  int num_threads = 1;
+  bool require_backend = false;
+  std::string json;
+};
+
+absl::Status Run(const Options& options) {
+  TALLY_ASSIGN_OR_RETURN(const ModelInput input, OpenModel(options.model));
+  TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackendsFor(input, options.backends));
+  TALLY_ASSIGN_OR_RETURN(const Dataset data, OpenData(options.data, input.model));
+  SessionOptions session_options;
+  session_options.num_threads = options.num_threads;
+  session_options.require_backend = options.require_backend;
+
+  Progress progress;
+  std::optional<Teacher> teacher;
+  if (data.target() == TargetKind::kNone) {
+    TALLY_ASSIGN_OR_RETURN(const SessionSpec spec, FloatSpec(input));
+    TALLY_ASSIGN_OR_RETURN(teacher, MakeTeacher(input.model, spec, data, options.num_threads, &progress));
+  }
+  std::vector<std::string> titles = {"backend", "metric", ">value", ">samples", ">ms/sample"};
+  if (teacher) titles.push_back(">output SQNR dB");
+  Table table(titles);
+  Json report = ReportHeader("eval", options.model, options.num_threads);
+  report["data"] = {{"name", data.name()}, {"path", options.data.path}, {"samples", data.size()}};
+  report["results"] = Json::array();
+  const auto body = [&](const SessionSpec& spec, Session& session) -> absl::Status {
+    TALLY_ASSIGN_OR_RETURN(const Score score,
+                           ScoreSession(&session, spec.label, data, teacher ? &*teacher : nullptr, &progress));
+    const double ms = score.result.seconds * 1000 / static_cast<double>(score.result.samples);
+    std::vector<std::string> row = {spec.label, score.result.metric, Fixed(score.result.value, 2),
+                                    absl::StrCat(score.result.samples), Fixed(ms, 3)};
+    if (teacher) row.push_back(Decibels(score.output_sqnr_db));
+    table.Add(std::move(row));
+    Json result = {
+        {"backend", spec.label},           {"metric", score.result.metric}, {"value", Number(score.result.value)},
+        {"samples", score.result.samples}, {"ms_per_sample", ms},           {"source", "measured"}};
+    if (teacher) result["output_sqnr_db"] = Number(score.output_sqnr_db);
+    report["results"].push_back(std::move(result));
+    return absl::OkStatus();
+  };
+  TALLY_ASSIGN_OR_RETURN(const std::vector<SkippedSession> skipped,
+                         ForEachSession(input.model, specs, session_options, body));
+  progress.Clear();
+  report["skipped"] = SkippedJson(skipped);
+  if (options.json != "-") Print(table.Text() + SkippedText(skipped));
+  return options.json.empty() ? absl::OkStatus() : WriteJson(options.json, report);
+}
+
+}  // namespace
+
+void AddEval(CLI::App* app, Action* action) {
+  CLI::App* sub = app->add_subcommand("eval", "Score a model on labelled data, per backend");
+  auto o = std::make_shared<Options>();
+  sub->add_option("model", o->model, "A .tally or .onnx file")->required();
+  AddDataOptions(sub, &o->data);
+  AddList(sub, "--backend", &o->backends,
+          "Sessions, separated by commas; a+b is one session; all = those built [exponent; xnnpack for .onnx]");
+  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->capture_default_str();
+  sub->add_flag("--require_backend", o->require_backend,
+                "A node that no listed backend takes is an error instead of running on the shared operators");
+  sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");
+  sub->footer(
+      "Values are percent for top1. Data without labels is scored by agreement with the float model (the file must "
+      "hold\n"
+      "it: convert --keep float). ms/sample includes reading the data.\n"
+      "\n"
+      "Examples:\n"
+      "  tally eval net.tally --data data.json --backend exponent,xnnpack\n"
+      "  tally eval net.onnx --data data.json --backend xnnpack --limit 500 --json -");
+  sub->callback([=] { *action = [o] { return Run(*o); }; });
+}
+
+}  // namespace tally::tools

@@ -1,0 +1,189 @@
+// tally run: one run on given inputs.
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "converter/calibration/dataset.h"
+#include "format/error.h"
+#include "format/limits.h"
+#include "tools/commands.h"
+#include "tools/common.h"
+#include "tools/model_input.h"
+#include "tools/table.h"
+
+namespace tally::tools {
+namespace {
+
+struct Options {
+  std::string model;
+  std::vector<std::string> backends;
+  std::vector<std::string> inputs;   // "name=path"
+  std::vector<std::string> outputs;  // "name=path"
+  int num_threads = 1;
+  bool explain = false;
+  bool require_backend = false;
+  std::string json;
+};
+
+struct Binding {
+  std::string name;
+  std::string path;
+};
+
+// "name=path", where a name may hold '=' itself: the longest prefix that is a name of the model wins. A path alone
+// means the model's only input or output.
+absl::StatusOr<Binding> ParseBinding(const std::string& argument, const std::vector<TensorInfo>& infos) {
+  for (size_t i = argument.rfind('='); i != std::string::npos && i > 0; i = argument.rfind('=', i - 1)) {
+    for (const TensorInfo& info : infos) {
+      if (info.name == argument.substr(0, i)) return Binding{info.name, argument.substr(i + 1)};
+    }
+  }
+  if (infos.size() == 1 && argument.find('=') == std::string::npos) return Binding{infos[0].name, argument};
+  const std::string names = absl::StrJoin(
+      infos, ", ", [](std::string* out, const TensorInfo& info) { absl::StrAppend(out, Quoted(info.name)); });
+  return MakeError(ErrorId::kUnknownTensorName,
+                   absl::StrCat("expected name=file.npy with one of ", names, ", found ", Quoted(argument)));
+}
+
+struct Array {
+  std::string name;
+  TensorType type;
+  std::vector<uint8_t> data;
+};
+
+absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const Session& session) {
+  std::vector<Array> arrays;
+  for (const std::string& argument : options.inputs) {
+    TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, session.inputs()));
+    TALLY_ASSIGN_OR_RETURN(const NpyArray npy, ReadNpy(binding.path));
+    Array array;
+    array.name = binding.name;
+    array.type.shape = npy.shape;
+    for (const TensorInfo& info : session.inputs()) {
+      if (info.name == binding.name) array.type.dtype = info.dtype;
+    }
+    TALLY_ASSIGN_OR_RETURN(array.data, ConvertNpy(npy, array.type.dtype, binding.path));
+    arrays.push_back(std::move(array));
+  }
+  return arrays;
+}
+
+std::string Summary(const std::vector<Array>& outputs) {
+  Table table({"output", "type", "shape", ">min", ">max", ">argmax"});
+  for (const Array& output : outputs) {
+    double min = std::numeric_limits<double>::infinity();
+    double max = -min;
+    int64_t argmax = 0;
+    const bool is_float = output.type.dtype == DType::kFloat32 && !output.data.empty();
+    if (is_float) {
+      const TensorView view{output.data.data(), output.type.dtype, output.type.shape};
+      for (int64_t i = 0; i < output.type.elements(); ++i) {
+        const double x = view.as<float>()[i];
+        if (x < min) min = x;
+        if (x > max) {
+          max = x;
+          argmax = i;
+        }
+      }
+    }
+    table.Add({Shown(output.name), DTypeName(output.type.dtype), ShapeString(output.type.shape),
+               is_float ? absl::StrCat(min) : "-", is_float ? absl::StrCat(max) : "-",
+               is_float ? absl::StrCat(argmax) : "-"});
+  }
+  return table.Text();
+}
+
+// Runs, writes what was asked for, and adds the outputs' shapes to the report.
+absl::Status RunOnce(const Options& options, Session* session, Json* report) {
+  TALLY_ASSIGN_OR_RETURN(const std::vector<Array> inputs, ReadInputs(options, *session));
+  std::vector<std::pair<std::string, Shape>> shapes;
+  std::vector<NamedView> views;
+  for (const Array& input : inputs) {
+    shapes.emplace_back(input.name, input.type.shape);
+    views.push_back({input.name, {input.data.data(), input.type.dtype, input.type.shape}});
+  }
+  std::vector<Binding> wanted;
+  for (const std::string& argument : options.outputs) {
+    TALLY_ASSIGN_OR_RETURN(Binding binding, ParseBinding(argument, session->outputs()));
+    for (const std::string& input : options.inputs) {
+      TALLY_ASSIGN_OR_RETURN(const Binding from, ParseBinding(input, session->inputs()));
+      TALLY_RETURN_IF_ERROR(CheckDifferentFiles(from.path, binding.path));
+    }
+    wanted.push_back(std::move(binding));
+  }
+  TALLY_RETURN_IF_ERROR(session->Resize(shapes));
+  std::vector<Array> outputs;
+  std::vector<NamedMutableView> output_views;
+  for (const TensorInfo& info : session->outputs()) {
+    Array array{info.name, {info.dtype, info.shape}, {}};
+    array.data.resize(array.type.bytes());
+    outputs.push_back(std::move(array));
+    output_views.push_back({info.name, {outputs.back().data.data(), info.dtype, info.shape}});
+  }
+  TALLY_RETURN_IF_ERROR(session->Run(views, output_views));
+  for (const Binding& binding : wanted) {
+    for (const Array& output : outputs) {
+      if (output.name != binding.name) continue;
+      TALLY_RETURN_IF_ERROR(WriteNpy(binding.path, {output.data.data(), output.type.dtype, output.type.shape}));
+    }
+  }
+  (*report)["outputs"] = Json::array();
+  for (const Array& output : outputs) {
+    Json shape = output.type.shape;
+    (*report)["outputs"].push_back({{"name", output.name}, {"dtype", DTypeName(output.type.dtype)}, {"shape", shape}});
+  }
+  if (options.json != "-") Print(Summary(outputs));
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& options) {
+  TALLY_ASSIGN_OR_RETURN(const ModelInput input, OpenModel(options.model));
+  TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackendsFor(input, options.backends));
+  if (specs.size() != 1) {
+    return MakeError(ErrorId::kUsage,
+                     absl::StrCat("--backend: expected one session (a, or a+b), found ", specs.size()));
+  }
+  SessionOptions session_options;
+  session_options.backends = specs[0].backends;
+  session_options.num_threads = options.num_threads;
+  session_options.require_backend = options.require_backend;
+  TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(input.model, session_options));
+  Json report = ReportHeader("run", options.model, options.num_threads);
+  report["backend"] = specs[0].label;
+  // --explain alone needs no data.
+  if (!options.explain || !options.inputs.empty() || !options.outputs.empty()) {
+    TALLY_RETURN_IF_ERROR(RunOnce(options, &session, &report));
+  }
+  report["placement"] = PlacementJson(session.placement());
+  if (options.explain && options.json != "-") Print(PlacementText(session.placement()));
+  return options.json.empty() ? absl::OkStatus() : WriteJson(options.json, report);
+}
+
+}  // namespace
+
+void AddRun(CLI::App* app, Action* action) {
+  CLI::App* sub = app->add_subcommand("run", "Run a model once on .npy inputs");
+  auto o = std::make_shared<Options>();
+  sub->add_option("model", o->model, "A .tally or .onnx file")->required();
+  AddList(sub, "--backend", &o->backends,
+          "One session: a, or a+b in order of preference [exponent; xnnpack for .onnx]");
+  AddList(sub, "--input", &o->inputs, "NAME=FILE.npy; any batch where the batch is dynamic");
+  AddList(sub, "--output", &o->outputs, "NAME=FILE.npy; without it a summary is printed");
+  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->capture_default_str();
+  sub->add_flag("--explain", o->explain, "Print where each node runs, and why not elsewhere; needs no input");
+  sub->add_flag("--require_backend", o->require_backend,
+                "A node that no listed backend takes is an error instead of running on the shared operators");
+  sub->add_option("--json", o->json, "Write placement and output shapes as JSON; - is stdout");
+  sub->footer(
+      "Examples:\n"
+      "  tally run net.tally --backend exponent --input input=x.npy --output logits=y.npy\n"
+      "  tally run net.tally --backend onednn-codebook+exponent --explain\n"
+      "  tally run net.onnx --backend xnnpack --input x.npy");
+  sub->callback([=] { *action = [o] { return Run(*o); }; });
+}
+
+}  // namespace tally::tools
