@@ -18,10 +18,10 @@ constexpr int64_t kTilePositions = 64;
 constexpr int64_t kRun = 1024;
 
 #if defined(__SSE2__)
-// to[p * stride + c] = tile[c][p] for 16 channels and 16 positions.
-void TransposeBytes(const uint8_t (*tile)[kTilePositions], int64_t position, uint8_t* to, int64_t stride) {
+// to[p * stride + c] = rows[c][position + p] for 16 channels and 16 positions.
+void TransposeBytes(const uint8_t* const* rows, int64_t position, uint8_t* to, int64_t stride) {
   __m128i a[16], b[16];
-  for (int i = 0; i < 16; ++i) a[i] = _mm_load_si128(reinterpret_cast<const __m128i*>(tile[i] + position));
+  for (int i = 0; i < 16; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + position));
   // Four rounds of a perfect shuffle of rows i and i + 8 turn row-major into column-major order.
   for (int round = 0; round < 4; ++round) {
     for (int i = 0; i < 8; ++i) {
@@ -33,36 +33,39 @@ void TransposeBytes(const uint8_t (*tile)[kTilePositions], int64_t position, uin
   for (int i = 0; i < 16; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i * stride), a[i]);
 }
 
-// tile[c][p] = from[p * stride + c] for 4 channels and 4 positions of 32 bits.
-void TransposeWords(const void* from, int64_t stride, void* tile) {
+// to[c * to_stride + p] = from[p * stride + c] for 4 channels and 4 positions of 32 bits.
+void TransposeWords(const void* from, int64_t stride, void* to, int64_t to_stride) {
   const float* f = static_cast<const float*>(from);
-  float* t = static_cast<float*>(tile);
+  float* t = static_cast<float*>(to);
   __m128 r0 = _mm_loadu_ps(f), r1 = _mm_loadu_ps(f + stride), r2 = _mm_loadu_ps(f + 2 * stride),
          r3 = _mm_loadu_ps(f + 3 * stride);
   _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
   _mm_storeu_ps(t, r0);
-  _mm_storeu_ps(t + kTilePositions, r1);
-  _mm_storeu_ps(t + 2 * kTilePositions, r2);
-  _mm_storeu_ps(t + 3 * kTilePositions, r3);
+  _mm_storeu_ps(t + to_stride, r1);
+  _mm_storeu_ps(t + 2 * to_stride, r2);
+  _mm_storeu_ps(t + 3 * to_stride, r3);
 }
 #endif
 
-// tile[c][p] = from[p * stride + c].
+// to[c * to_stride + p] = from[p * stride + c].
 template <typename T>
-void TransposeToTile(const T* from, int64_t stride, int64_t channels, int64_t positions,
-                     T (*tile)[kTilePositions]) {
+void Transpose(const T* from, int64_t stride, int64_t channels, int64_t positions, T* to, int64_t to_stride) {
   int64_t done_channels = 0, done_positions = 0;
 #if defined(__SSE2__)
   if constexpr (sizeof(T) == 4) {
     done_channels = channels / 4 * 4;
     done_positions = positions / 4 * 4;
     for (int64_t p = 0; p < done_positions; p += 4) {
-      for (int64_t c = 0; c < done_channels; c += 4) TransposeWords(from + p * stride + c, stride, &tile[c][p]);
+      for (int64_t c = 0; c < done_channels; c += 4) {
+        TransposeWords(from + p * stride + c, stride, to + c * to_stride + p, to_stride);
+      }
     }
   }
 #endif
   for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t c = p < done_positions ? done_channels : 0; c < channels; ++c) tile[c][p] = from[p * stride + c];
+    for (int64_t c = p < done_positions ? done_channels : 0; c < channels; ++c) {
+      to[c * to_stride + p] = from[p * stride + c];
+    }
   }
 }
 
@@ -110,13 +113,13 @@ void FinishTiles(const ProductSum& s, const int32_t* products, const Block& b, c
     alignas(64) Acc tile[kTileChannels][kTilePositions];
     const int32_t* pixels = products + (image * b.position_count + position) * b.channel_count + channel;
     if (single) {
-      TransposeToTile(reinterpret_cast<const Acc*>(pixels), b.channel_count, channels, positions, tile);
+      Transpose(reinterpret_cast<const Acc*>(pixels), b.channel_count, channels, positions, tile[0], kTilePositions);
     } else {
       alignas(64) Acc sums[kTilePositions * kTileChannels];
       for (int64_t p = 0; p < positions; ++p) {
         Add(s.factors, pixels + p * b.channel_count, b.elements(), channels, sums + p * kTileChannels);
       }
-      TransposeToTile(sums, kTileChannels, channels, positions, tile);
+      Transpose(sums, kTileChannels, channels, positions, tile[0], kTilePositions);
     }
     for (int64_t c = 0; c < channels; ++c) {
       const int64_t o = b.channel_begin + channel + c;
@@ -142,14 +145,6 @@ void FinishRuns(const ProductSum& s, const int32_t* products, const Block& b, co
   }
 }
 
-void Apply(const ByteMap& map, const uint8_t* from, int64_t count, uint8_t* to) {
-  if (map.decode == nullptr) {
-    std::memcpy(to, from, static_cast<size_t>(count));
-  } else {
-    map.decode(from, map.table, map.entries, static_cast<size_t>(count), to);
-  }
-}
-
 }  // namespace
 
 void GatherPixels(const uint8_t* from, const Block& b, int64_t group, const Segment& segment, const ByteMap& map,
@@ -158,7 +153,12 @@ void GatherPixels(const uint8_t* from, const Block& b, int64_t group, const Segm
   const int64_t kept = group * segment.size();
   if (b.positions == 1 && group == 1) {
     for (int64_t i = 0; i < b.images; ++i) {
-      Apply(map, from + (b.image_begin + i) * b.channels + segment.begin, kept, to + i * kept);
+      const uint8_t* row = from + (b.image_begin + i) * b.channels + segment.begin;
+      if (map.decode == nullptr) {
+        std::memcpy(to + i * kept, row, static_cast<size_t>(kept));
+      } else {
+        map.decode(row, map.table, map.entries, static_cast<size_t>(kept), to + i * kept);
+      }
     }
     return;
   }
@@ -166,21 +166,25 @@ void GatherPixels(const uint8_t* from, const Block& b, int64_t group, const Segm
   target.channel_count = kept;
   ForEachTile(target, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {
     alignas(64) uint8_t tile[kTileChannels][kTilePositions];
+    const uint8_t* rows[kTileChannels];
     for (int64_t c = 0; c < channels; ++c) {
       const int64_t source = (channel + c) / segment.size() * group_channels + segment.begin +
                              (channel + c) % segment.size();
-      const int64_t at = ((b.image_begin + image) * b.channels + source) * b.positions + b.position_begin + position;
-      Apply(map, from + at, positions, tile[c]);
+      rows[c] = from + ((b.image_begin + image) * b.channels + source) * b.positions + b.position_begin + position;
+      if (map.decode != nullptr) {
+        map.decode(rows[c], map.table, map.entries, static_cast<size_t>(positions), tile[c]);
+        rows[c] = tile[c];
+      }
     }
     uint8_t* pixels = to + (image * b.position_count + position) * kept + channel;
     int64_t done = 0;
 #if defined(__SSE2__)
     if (channels == kTileChannels) {
-      for (; done + 16 <= positions; done += 16) TransposeBytes(tile, done, pixels + done * kept, kept);
+      for (; done + 16 <= positions; done += 16) TransposeBytes(rows, done, pixels + done * kept, kept);
     }
 #endif
     for (int64_t p = done; p < positions; ++p) {
-      for (int64_t c = 0; c < channels; ++c) pixels[p * kept + c] = tile[c][p];
+      for (int64_t c = 0; c < channels; ++c) pixels[p * kept + c] = rows[c][p];
     }
   });
 }
@@ -213,14 +217,16 @@ void ScatterPixels(const float* from, const Block& b, const Tail& tail, float* o
     return;
   }
   ForEachTile(b, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {
-    alignas(64) float tile[kTileChannels][kTilePositions];
-    TransposeToTile(from + (image * b.position_count + position) * b.channel_count + channel, b.channel_count, channels,
-                    positions, tile);
-    for (int64_t c = 0; c < channels; ++c) {
-      const int64_t o = b.channel_begin + channel + c;
-      finish(tile[c], positions,
-             ((b.image_begin + image) * b.channels + o) * b.positions + b.position_begin + position);
+    const float* pixels = from + (image * b.position_count + position) * b.channel_count + channel;
+    const int64_t first =
+        ((b.image_begin + image) * b.channels + b.channel_begin + channel) * b.positions + b.position_begin + position;
+    if (tail.residual == nullptr && tail.activation.kind == ActivationKind::kNone) {
+      Transpose(pixels, b.channel_count, channels, positions, out + first, b.positions);
+      return;
     }
+    alignas(64) float tile[kTileChannels][kTilePositions];
+    Transpose(pixels, b.channel_count, channels, positions, tile[0], kTilePositions);
+    for (int64_t c = 0; c < channels; ++c) finish(tile[c], positions, first + c * b.positions);
   });
 }
 

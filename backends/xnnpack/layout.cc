@@ -1,5 +1,9 @@
 #include "backends/xnnpack/layout.h"
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 
@@ -12,6 +16,33 @@ constexpr int64_t kTilePositions = 64;
 constexpr int64_t kRun = 4096;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// to[c * to_stride + r] = from[r * from_stride + c].
+void Transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride) {
+  int64_t done_rows = 0, done_columns = 0;
+#if defined(__SSE2__)
+  done_rows = rows / 4 * 4;
+  done_columns = columns / 4 * 4;
+  for (int64_t r = 0; r < done_rows; r += 4) {
+    for (int64_t c = 0; c < done_columns; c += 4) {
+      const float* f = from + r * from_stride + c;
+      float* t = to + c * to_stride + r;
+      __m128 a = _mm_loadu_ps(f), b = _mm_loadu_ps(f + from_stride), d = _mm_loadu_ps(f + 2 * from_stride),
+             e = _mm_loadu_ps(f + 3 * from_stride);
+      _MM_TRANSPOSE4_PS(a, b, d, e);
+      _mm_storeu_ps(t, a);
+      _mm_storeu_ps(t + to_stride, b);
+      _mm_storeu_ps(t + 2 * to_stride, d);
+      _mm_storeu_ps(t + 3 * to_stride, e);
+    }
+  }
+#endif
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = r < done_rows ? done_columns : 0; c < columns; ++c) {
+      to[c * to_stride + r] = from[r * from_stride + c];
+    }
+  }
+}
 
 // Calls fn(image, channel, channels, position, positions) for all tiles.
 template <typename Fn>
@@ -39,6 +70,17 @@ void ForEachRun(int64_t total, ThreadPool* pool, const Fn& fn) {
   });
 }
 
+// Elements at .. at + count - 1 of the output from `values`.
+void Finish(const float* values, const float* residual, const Activation& activation, size_t at, size_t count,
+            float* out) {
+  if (residual == nullptr) {
+    std::memcpy(out + at, values, count * sizeof(float));
+  } else {
+    for (size_t i = 0; i < count; ++i) out[at + i] = values[i] + residual[at + i];
+  }
+  ApplyActivation(activation, out + at, count);
+}
+
 }  // namespace
 
 void ToPixels(const float* from, const Images& images, float* to, ThreadPool* pool) {
@@ -51,9 +93,7 @@ void ToPixels(const float* from, const Images& images, float* to, ThreadPool* po
   ForEachTile(images, pool, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {
     const float* planes = from + (image * images.channels + channel) * images.positions + position;
     float* pixels = to + (image * images.positions + position) * images.channels + channel;
-    for (int64_t p = 0; p < positions; ++p) {
-      for (int64_t c = 0; c < channels; ++c) pixels[p * images.channels + c] = planes[c * images.positions + p];
-    }
+    Transpose(planes, images.positions, channels, positions, pixels, images.channels);
   });
 }
 
@@ -61,20 +101,19 @@ void FromPixels(const float* from, const Images& images, const float* residual, 
                 float* out, ThreadPool* pool) {
   if (images.channels == 1 || images.positions == 1) {
     ForEachRun(images.batch * images.channels * images.positions, pool, [&](size_t first, size_t count) {
-      for (size_t i = first; i < first + count; ++i) out[i] = residual == nullptr ? from[i] : from[i] + residual[i];
-      ApplyActivation(activation, out + first, count);
+      Finish(from + first, residual, activation, first, count, out);
     });
     return;
   }
   ForEachTile(images, pool, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {
     const float* pixels = from + (image * images.positions + position) * images.channels + channel;
+    // Through a tile, because `out` may be the residual.
+    alignas(64) float tile[kTileChannels * kTilePositions];
+    Transpose(pixels, images.channels, positions, channels, tile, kTilePositions);
     for (int64_t c = 0; c < channels; ++c) {
       const int64_t at = (image * images.channels + channel + c) * images.positions + position;
-      for (int64_t p = 0; p < positions; ++p) {
-        const float value = pixels[p * images.channels + c];
-        out[at + p] = residual == nullptr ? value : value + residual[at + p];
-      }
-      ApplyActivation(activation, out + at, static_cast<size_t>(positions));
+      Finish(tile + c * kTilePositions, residual, activation, static_cast<size_t>(at), static_cast<size_t>(positions),
+             out);
     }
   });
 }

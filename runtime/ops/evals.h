@@ -1,7 +1,8 @@
 // The shared implementations behind the operator table (op.cc): one function per operator of docs/operators.md.
 //
-// Inference has passed for the node and the views have the inferred types, so only data-dependent errors remain. Nothing
-// is allocated (attributes are read by runtime/ops/attributes.h). Safe to call from several threads on different outputs.
+// Inference has passed for the node and the views have the inferred types, so only data-dependent errors remain.
+// Nothing is allocated (attributes are read by runtime/ops/attributes.h). Safe to call from several threads on
+// different outputs.
 #ifndef TALLY_RUNTIME_OPS_EVALS_H_
 #define TALLY_RUNTIME_OPS_EVALS_H_
 

@@ -55,8 +55,9 @@ absl::StatusOr<absl::Span<const int64_t>> KnownInts(const InferContext& context,
   if (count == 0) return absl::Span<const int64_t>();
   const void* data = i < context.values.size() ? context.values[i] : nullptr;
   if (data == nullptr) {
-    return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(context.node.op, ": input ", i, " (", name,
-                                                           ") depends on the data, expected values known before the run"));
+    return MakeError(ErrorId::kBadNodeInputs,
+                     absl::StrCat(context.node.op, ": input ", i, " (", name,
+                                  ") depends on the data, expected values known before the run"));
   }
   return absl::Span<const int64_t>(static_cast<const int64_t*>(data), count);
 }
@@ -67,9 +68,8 @@ absl::StatusOr<std::vector<bool>> KnownAxes(const InferContext& context, size_t 
   for (int64_t value : axes) {
     size_t axis = 0;
     if (!NormalizeAxis(value, rank, &axis) || chosen[axis]) {
-      return MakeError(ErrorId::kBadNodeInputs,
-                       absl::StrCat(context.node.op, ": input ", i, " (axes) has ", value,
-                                    ", expected distinct axes of a tensor of rank ", rank));
+      return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(context.node.op, ": input ", i, " (axes) has ", value,
+                                                             ", expected distinct axes of a tensor of rank ", rank));
     }
     chosen[axis] = true;
   }

@@ -1,8 +1,8 @@
 // Shape inference of every operator, and what its parts share. Stateless; safe to call from many threads.
 //
-// InferNode (op.cc) has checked the counts of inputs and outputs, the names and kinds of attributes, and that the shapes
-// of inputs lie within the limits, so products over parts of an input's shape cannot wrap here. It checks the limits of
-// the outputs afterwards.
+// InferNode (op.cc) has checked the counts of inputs and outputs, the names and kinds of attributes, and that the
+// shapes of inputs lie within the limits, so products over parts of an input's shape cannot wrap here. It checks the
+// limits of the outputs afterwards.
 #ifndef TALLY_RUNTIME_OPS_INFER_H_
 #define TALLY_RUNTIME_OPS_INFER_H_
 

@@ -125,8 +125,7 @@ absl::Status InferArithmetic(const InferContext& context, std::vector<TensorType
   TALLY_RETURN_IF_ERROR(CheckType(context, 1, "b", {context.inputs[0]->dtype}));
   Shape out;
   if (!Broadcast(context.inputs[0]->shape, context.inputs[1]->shape, &out)) {
-    return BadInput(context, 1, "b",
-                    absl::StrCat("one that broadcasts with ", ShapeString(context.inputs[0]->shape)));
+    return BadInput(context, 1, "b", absl::StrCat("one that broadcasts with ", ShapeString(context.inputs[0]->shape)));
   }
   outputs->push_back({context.inputs[0]->dtype, std::move(out)});
   return absl::OkStatus();

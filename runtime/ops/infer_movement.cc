@@ -20,7 +20,8 @@ absl::Status InferConcat(const InferContext& context, std::vector<TensorType>* o
     const Shape& shape = context.inputs[i]->shape;
     Shape other = shape;
     if (other.size() == out.shape.size()) other[axis] = out.shape[axis];
-    if (other != out.shape) return BadInput(context, i, "x", absl::StrCat(ShapeString(out.shape), " outside axis ", axis));
+    if (other != out.shape)
+      return BadInput(context, i, "x", absl::StrCat(ShapeString(out.shape), " outside axis ", axis));
     if (!CheckedAdd(out.shape[axis], shape[axis], &out.shape[axis])) {
       return BadInput(context, i, "x", "a sum of extents that fits");
     }
@@ -34,14 +35,15 @@ absl::Status InferSplit(const InferContext& context, std::vector<TensorType>* ou
   TALLY_ASSIGN_OR_RETURN(const size_t axis, AxisAttribute(context, "axis", 0, x.shape.size()));
   const absl::Span<const int64_t> sizes = IntsAttribute(context.node, "split");
   if (sizes.size() != context.node.outputs.size()) {
-    return BadAttribute(context, "split", absl::StrCat("has ", sizes.size(), " integers, expected ",
-                                                       context.node.outputs.size(), ", one per output"));
+    return BadAttribute(
+        context, "split",
+        absl::StrCat("has ", sizes.size(), " integers, expected ", context.node.outputs.size(), ", one per output"));
   }
   int64_t sum = 0;
   for (int64_t size : sizes) {
     if (size < 0 || !CheckedAdd(sum, size, &sum)) {
-      return BadAttribute(context, "split", absl::StrCat("holds ", size, ", expected sizes of 0 or more that add up to ",
-                                                         x.shape[axis]));
+      return BadAttribute(context, "split",
+                          absl::StrCat("holds ", size, ", expected sizes of 0 or more that add up to ", x.shape[axis]));
     }
     outputs->push_back(x);
     outputs->back().shape[axis] = size;
@@ -98,7 +100,8 @@ absl::Status InferReshape(const InferContext& context, std::vector<TensorType>* 
                                                            " (x is ", ShapeString(x.shape), ")"));
   };
   Shape out(wanted.begin(), wanted.end());
-  // Copied dimensions are left out of the products, so that a -1 has a value even when one of them is 0 (an empty batch).
+  // Copied dimensions are left out of the products, so that a -1 has a value even when one of them is 0 (an empty
+  // batch).
   std::vector<bool> copied(x.shape.size(), false);
   int64_t known = 1;
   bool zero = false;

@@ -118,9 +118,9 @@ absl::Span<const int64_t> IntsOf(const EvalContext& context, size_t i) {
 absl::Status CheckPlanned(const EvalContext& context, size_t dimension, int64_t extent) {
   const int64_t planned = context.outputs[0].shape[dimension];
   if (extent == planned) return absl::OkStatus();
-  return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(context.node.op, ": values give an extent of ", extent,
-                                                         " in dimension ", dimension, ", expected ", planned,
-                                                         " as planned"));
+  return MakeError(ErrorId::kBadNodeInputs,
+                   absl::StrCat(context.node.op, ": values give an extent of ", extent, " in dimension ", dimension,
+                                ", expected ", planned, " as planned"));
 }
 
 void CopyBytes(ThreadPool* pool, const void* from, void* to, size_t bytes) {
@@ -164,7 +164,8 @@ void CopyStrided(const StridedCopy& original, const void* from, void* to, Thread
 
   // A plane is cut into bands of rows, a task is a range of bands.
   const size_t row_bytes = static_cast<size_t>(plane.columns) * copy.element;
-  const int64_t band_rows = plane.blocked() ? kBlock : static_cast<int64_t>(std::max<size_t>(1, kTaskBytes / row_bytes));
+  const int64_t band_rows =
+      plane.blocked() ? kBlock : static_cast<int64_t>(std::max<size_t>(1, kTaskBytes / row_bytes));
   const int64_t bands = (plane.rows - 1) / band_rows + 1;
   const size_t band_bytes = static_cast<size_t>(std::min(plane.rows, band_rows)) * row_bytes;
   const size_t tile = std::max<size_t>(1, kTaskBytes / band_bytes);

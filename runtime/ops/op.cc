@@ -101,7 +101,8 @@ absl::Status CheckAttribute(const OpDef& def, const Attribute& a) {
   if (a.kind != expected || (single && size != 1)) {
     return bad(absl::StrCat("is ", Describe(a), ", expected ", std::string(kind)));
   }
-  if (kind == "flag" && a.ints[0] != 0 && a.ints[0] != 1) return bad(absl::StrCat("is ", a.ints[0], ", expected 0 or 1"));
+  if (kind == "flag" && a.ints[0] != 0 && a.ints[0] != 1)
+    return bad(absl::StrCat("is ", a.ints[0], ", expected 0 or 1"));
   if (std::any_of(a.floats.begin(), a.floats.end(), [](float f) { return std::isnan(f); })) {
     return bad("is not a number");
   }
@@ -110,7 +111,7 @@ absl::Status CheckAttribute(const OpDef& def, const Attribute& a) {
 
 absl::Status CheckCount(const OpDef& def, const char* what, size_t count, int min, int max) {
   if (count >= static_cast<size_t>(min) && (max == kAny || count <= static_cast<size_t>(max))) return absl::OkStatus();
-  const std::string range = max == kAny ? absl::StrCat(min, " or more")
+  const std::string range = max == kAny  ? absl::StrCat(min, " or more")
                             : min == max ? absl::StrCat(min)
                                          : absl::StrCat(min, " .. ", max);
   return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": ", count, " ", what, ", expected ", range));
@@ -168,8 +169,8 @@ absl::Status InferNode(const OpDef& def, const InferContext& context, std::vecto
   }
   TALLY_RETURN_IF_ERROR(def.infer(context, outputs));
   if (outputs->size() != node.outputs.size()) {
-    return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": ", node.outputs.size(), " outputs, expected ",
-                                                           outputs->size()));
+    return MakeError(ErrorId::kBadNodeInputs,
+                     absl::StrCat(def.name, ": ", node.outputs.size(), " outputs, expected ", outputs->size()));
   }
   for (size_t i = 0; i < outputs->size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckLimits(def, "output", i, (*outputs)[i]));

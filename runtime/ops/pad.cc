@@ -13,7 +13,9 @@
 namespace tally {
 namespace {
 
-absl::Status Bad(const std::string& detail) { return MakeError(ErrorId::kBadNodeInputs, absl::StrCat("Pad: ", detail)); }
+absl::Status Bad(const std::string& detail) {
+  return MakeError(ErrorId::kBadNodeInputs, absl::StrCat("Pad: ", detail));
+}
 
 // Index, among the kept elements of a dimension, of the one that output index `o` shows; -1 for the constant.
 int64_t SourceIndex(const PadRange& range, PadMode mode, int64_t o) {
@@ -31,8 +33,8 @@ int64_t SourceIndex(const PadRange& range, PadMode mode, int64_t o) {
 struct RowPadder {
   PadMode mode;
   PadRange range;
-  size_t unit;     // bytes
-  size_t element;  // bytes
+  size_t unit;           // bytes
+  size_t element;        // bytes
   const uint8_t* value;  // null: zero bytes
 
   uint8_t* Fill(uint8_t* to, size_t units) const {
@@ -83,7 +85,8 @@ absl::Status ResolvePad(const Shape& shape, absl::Span<const int64_t> pads, PadM
     const int64_t begin = pads[i];
     const int64_t end = pads[rank + i];
     if (std::min(begin, end) < -kMaxExtent || std::max(begin, end) > kMaxExtent) {
-      return Bad(absl::StrCat("pads of dimension ", i, " are ", begin, " and ", end, ", expected at most ", kMaxExtent));
+      return Bad(
+          absl::StrCat("pads of dimension ", i, " are ", begin, " and ", end, ", expected at most ", kMaxExtent));
     }
     PadRange& range = (*ranges)[i];
     range.first = std::max<int64_t>(0, -begin);

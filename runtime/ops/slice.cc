@@ -33,7 +33,9 @@ SliceRange Resolve(int64_t extent, int64_t start, int64_t end, int64_t step) {
   return range;
 }
 
-absl::Status Bad(const std::string& detail) { return MakeError(ErrorId::kBadNodeInputs, absl::StrCat("Slice: ", detail)); }
+absl::Status Bad(const std::string& detail) {
+  return MakeError(ErrorId::kBadNodeInputs, absl::StrCat("Slice: ", detail));
+}
 
 }  // namespace
 
@@ -66,8 +68,8 @@ absl::Status EvalSlice(const EvalContext& context) {
   TALLY_RETURN_IF_ERROR(CheckData(context, 3));
   const TensorView& x = context.inputs[0];
   SliceRanges ranges;
-  TALLY_RETURN_IF_ERROR(ResolveSlice(x.shape, IntsOf(context, 1), IntsOf(context, 2), IntsOf(context, 3),
-                                     IntsOf(context, 4), &ranges));
+  TALLY_RETURN_IF_ERROR(
+      ResolveSlice(x.shape, IntsOf(context, 1), IntsOf(context, 2), IntsOf(context, 3), IntsOf(context, 4), &ranges));
   const uint8_t* from = x.as<uint8_t>();
   StridedCopy copy;
   copy.element = DTypeSize(x.dtype);

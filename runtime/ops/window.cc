@@ -11,8 +11,8 @@
 namespace tally {
 namespace {
 
-// One spatial dimension. Every number is at most kMaxExtent (2^31 - 1) once it is read, so that the sums and products of
-// two of them below stay far from int64's end.
+// One spatial dimension. Every number is at most kMaxExtent (2^31 - 1) once it is read, so that the sums and products
+// of two of them below stay far from int64's end.
 struct Axis {
   int64_t in = 0;
   int64_t out = 0;
@@ -170,8 +170,8 @@ absl::StatusOr<Window2d> ConvWindow(const Node& node, const Shape& input, const 
   TALLY_RETURN_IF_ERROR(ReadList(node, "group", 1, 1, &group));
   if (input[1] % group != 0 || weight[0] % group != 0) {
     return Bad(ErrorId::kBadAttribute, node,
-               absl::StrCat("attribute group is ", group, ", expected a divisor of ", input[1],
-                            " input and ", weight[0], " output channels"));
+               absl::StrCat("attribute group is ", group, ", expected a divisor of ", input[1], " input and ",
+                            weight[0], " output channels"));
   }
   if (weight[1] != input[1] / group) {
     return Bad(ErrorId::kBadNodeInputs, node,

@@ -351,7 +351,7 @@ TEST_F(ExternalData, EscapesAreRefused) {
   ASSERT_EQ(symlink("../outside.bin", (folder_ + "/model/link.bin").c_str()), 0);
   ASSERT_EQ(symlink("..", (folder_ + "/model/up").c_str()), 0);
   ASSERT_EQ(symlink("weights.bin", (folder_ + "/model/inner.bin").c_str()), 0);
-  for (const std::string location :
+  for (const std::string& location :
        {std::string("../outside.bin"), std::string("sub/../../outside.bin"), folder_ + "/outside.bin",
         std::string("/etc/passwd"), std::string("link.bin"), std::string("up/outside.bin"), std::string("inner.bin"),
         std::string("./weights.bin"), std::string("sub//w.bin"), std::string("sub\\w.bin"), std::string("sub/"),

@@ -19,7 +19,7 @@ std::vector<float> FloatsOf(const Tensor& tensor) {
 }
 
 // Imports, runs on x (shape as given) and returns output y; also checks that the passes keep the result.
-std::vector<float> Run(const OnnxBuilder& builder, const Values& inputs, Shape* shape = nullptr) {
+std::vector<float> Evaluate(const OnnxBuilder& builder, const Values& inputs, Shape* shape = nullptr) {
   const absl::StatusOr<Graph> graph = builder.Import();
   EXPECT_TRUE(graph.ok()) << graph.status();
   if (!graph.ok()) return {};
@@ -133,7 +133,7 @@ TEST(OnnxImport, EveryEncodingOfAFloatConstant) {
     proto.add_dims(4);
     *b.graph().add_initializer() = proto;
     b.Node("Add", {"x", "c"}, {"y"});
-    EXPECT_EQ(Run(b, {{"x", FloatTensor({4}, {0, 0, 0, 0})}}), values);
+    EXPECT_EQ(Evaluate(b, {{"x", FloatTensor({4}, {0, 0, 0, 0})}}), values);
   }
 }
 
@@ -173,7 +173,7 @@ TEST(OnnxImport, ConstantNodesOfEveryKind) {
   b.Node("Reshape", {"s", "is"}, {"r"});
   b.Node("Gather", {"r", "i"}, {"y"});
   Shape shape;
-  EXPECT_THAT(Run(b, {{"x", FloatTensor({2, 2}, {1, 2, 3, 4})}}, &shape), ElementsAre(12, 24, 16, 28));
+  EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({2, 2}, {1, 2, 3, 4})}}, &shape), ElementsAre(12, 24, 16, 28));
   EXPECT_EQ(shape, (Shape{4}));
 }
 
@@ -253,7 +253,7 @@ TEST(OnnxImport, GemmInAllItsForms) {
       }
     }
     Shape shape;
-    const std::vector<float> y = Run(builder, inputs, &shape);
+    const std::vector<float> y = Evaluate(builder, inputs, &shape);
     EXPECT_TRUE(Close(FloatTensor({kM, kN}, expected), FloatTensor(shape, y), 1e-5));
     const auto graph = builder.Import();
     if (g.constant_b) {
@@ -292,7 +292,7 @@ TEST(OnnxImport, AWeightSharedByNodesThatReadItDifferently) {
   };
   multiply(false, 1), multiply(true, 1), multiply(false, 1), multiply(false, 2);
   for (size_t i = 0; i < 6; ++i) v[i] += static_cast<double>(i % 3 + 1);
-  const std::vector<float> y = Run(b, {{"x", FloatTensor({2, 3}, x)}});
+  const std::vector<float> y = Evaluate(b, {{"x", FloatTensor({2, 3}, x)}});
   EXPECT_TRUE(Close(FloatTensor({6}, {v.begin(), v.end()}), FloatTensor({6}, y), 1e-5));
 }
 
@@ -315,7 +315,7 @@ TEST(OnnxImport, MatMulWithAStackOfOneMatrixIsGemmWhereTheRankAllows) {
     ASSERT_TRUE(graph.ok()) << graph.status();
     EXPECT_EQ(Summary(*graph), expected);
     Shape shape;
-    Run(b, {{"x", RandomTensor(x_shape, 2)}}, &shape);
+    Evaluate(b, {{"x", RandomTensor(x_shape, 2)}}, &shape);
     EXPECT_EQ(shape.size(), 3u);
   }
 }
@@ -328,16 +328,16 @@ TEST(OnnxImport, ClipBoundsOfBothForms) {
   attributes.Input("x", {4}).Output("y");
   onnx::NodeProto& node = attributes.Node("Clip", {"x"}, {"y"});
   SetFloat(node, "min", 0), SetFloat(node, "max", 6);
-  EXPECT_THAT(Run(attributes, x), ElementsAre(0, 0.5f, 4, 6));
+  EXPECT_THAT(Evaluate(attributes, x), ElementsAre(0, 0.5f, 4, 6));
   OnnxBuilder inputs(13);
   inputs.Input("x", {4}).Floats("hi", {}, {6}).Output("y");
   inputs.Node("Clip", {"x", "", "hi"}, {"y"});
-  EXPECT_THAT(Run(inputs, x), ElementsAre(-3, 0.5f, 4, 6));
+  EXPECT_THAT(Evaluate(inputs, x), ElementsAre(-3, 0.5f, 4, 6));
   OnnxBuilder max_min(13);
   max_min.Input("x", {4}).Floats("lo", {}, {0}).Floats("hi", {}, {6}).Output("y");
   max_min.Node("Max", {"lo", "x"}, {"m"});
   max_min.Node("Min", {"m", "hi"}, {"y"});
-  EXPECT_THAT(Run(max_min, x), ElementsAre(0, 0.5f, 4, 6));
+  EXPECT_THAT(Evaluate(max_min, x), ElementsAre(0, 0.5f, 4, 6));
 }
 
 TEST(OnnxImport, SoftmaxBefore13CoversAllAxesFromItsOwn) {
@@ -347,7 +347,7 @@ TEST(OnnxImport, SoftmaxBefore13CoversAllAxesFromItsOwn) {
     b.Input("x", {1, 2, 2}).Output("y");
     SetInt(b.Node("Softmax", {"x"}, {"y"}), "axis", 1);
     const float share = opset < 13 ? 0.25f : 0.5f;
-    EXPECT_THAT(Run(b, x), ElementsAre(share, share, share, share));
+    EXPECT_THAT(Evaluate(b, x), ElementsAre(share, share, share, share));
   }
 }
 
@@ -365,7 +365,7 @@ TEST(OnnxImport, SliceAndPadAndReduceMeanAndUnsqueezeWithAttributes) {
   b.Node("Add", {"q", "m"}, {"y"});
   Shape shape;
   // {2, 3} padded to {7, 2, 3}, mean 4
-  EXPECT_THAT(Run(b, {{"x", FloatTensor({1, 4}, {1, 2, 3, 4})}}, &shape), ElementsAre(11, 6, 7));
+  EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({1, 4}, {1, 2, 3, 4})}}, &shape), ElementsAre(11, 6, 7));
   EXPECT_EQ(shape, (Shape{1, 3}));
 }
 
@@ -379,7 +379,7 @@ TEST(OnnxImport, SplitIntoEqualPartsFindsTheExtent) {
     SetInt(b.Node("Split", {"c"}, {"p", "q", "r"}), "axis", -1);
     b.Node("Add", {"p", "r"}, {"y"});
     Shape shape;
-    EXPECT_THAT(Run(b, {{"x", FloatTensor({1, 6}, {1, 2, 3, 4, 5, 6})}}, &shape), ElementsAre(4, 6, 8, 10));
+    EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({1, 6}, {1, 2, 3, 4, 5, 6})}}, &shape), ElementsAre(4, 6, 8, 10));
     EXPECT_EQ(shape, (Shape{1, 4}));
   }
 }
@@ -394,7 +394,7 @@ TEST(OnnxImport, SplitSizesOfBothForms) {
       b.Ints("sizes", {1, 3});
       b.Node("Split", {"x", "sizes"}, {"y", "z"});
     }
-    EXPECT_THAT(Run(b, {{"x", FloatTensor({4}, {1, 2, 3, 4})}}), ElementsAre(1));
+    EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({4}, {1, 2, 3, 4})}}), ElementsAre(1));
   }
 }
 
@@ -402,7 +402,7 @@ TEST(OnnxImport, SumOfManyIsAChainOfAdds) {
   OnnxBuilder b;
   b.Input("x", {2}).Output("y");
   b.Node("Sum", {"x", "x", "x"}, {"y"});
-  EXPECT_THAT(Run(b, {{"x", FloatTensor({2}, {1, 2})}}), ElementsAre(3, 6));
+  EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({2}, {1, 2})}}), ElementsAre(3, 6));
 }
 
 TEST(OnnxImport, ConstantOutputsAreCopiedByANode) {

@@ -32,8 +32,8 @@ inline constexpr size_t kLookupUnit = 128;
 inline constexpr size_t kLookupGroupBytes = kLookupLanes * kLookupGroup;  // of a lane panel
 inline constexpr size_t kLookupMaxGemvRows = 4;
 
-// The digit of every code; entry c of 256 is that of code c mod 2^bits. Tables of 8 bits without offset are odd: entry
-// c + 128 is minus entry c.
+// The digit of every code; entry c of 256 is that of code c mod 2^bits. Tables of 8 bits are odd: entry c + 128 is
+// minus entry c, modulo 256.
 struct LookupTable {
   int bits = 0;  // stored bits of a code, 2..8
   alignas(64) uint8_t digit[256] = {};

@@ -1,0 +1,340 @@
+// The look-up kernels for 256-bit vectors, included by one file per instruction set. Everything is static, and nothing
+// of the standard library is used, so that no function compiled for an instruction set can replace one of the same name.
+//
+// The includer defines, in an unnamed namespace:
+//   constexpr int kSignedOffset;
+//   template <bool kSigned> __m256i Dot(__m256i acc, __m256i act, __m256i weight);
+// the latter adds to each int32 the products of four activation digits, stored as kSignedOffset says, and four weight
+// digits.
+#ifndef TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_YMM_H_
+#define TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_YMM_H_
+
+#include <immintrin.h>
+
+#include "backends/exponent/kernels/lookup/lookup.h"
+
+namespace tally {
+namespace {
+
+#define UNROLL _Pragma("GCC unroll 32")
+
+inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void Store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+inline __m128i Load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline __m256i BroadcastGroup(const void* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return _mm256_set1_epi32(word);
+}
+
+// Digits of codes of kBits. vpshufb looks up 16 entries by the low four bits; the bits above choose among the results.
+template <int kBits>
+struct Digits {
+  static constexpr int kTables = kBits <= 4 ? 1 : kBits >= 7 ? 8 : 1 << (kBits - 4);
+  __m256i tables[kTables];
+
+  explicit Digits(const LookupTable& table) {
+    UNROLL for (int i = 0; i < kTables; ++i) tables[i] = _mm256_broadcastsi128_si256(Load16(table.digit + 16 * i));
+  }
+
+  // REQUIRES: every byte of `codes` is below 2^kBits.
+  __m256i operator()(__m256i codes) const {
+    if constexpr (kBits == 8) {
+      const __m256i index = _mm256_and_si256(codes, _mm256_set1_epi8(127));
+      // Tables of 8 bits are odd: the top bit is the sign (the low one keeps the second operand from being zero).
+      return _mm256_sign_epi8(Select(index), _mm256_or_si256(codes, _mm256_set1_epi8(1)));
+    } else {
+      return Select(codes);
+    }
+  }
+
+ private:
+  template <int kCount>
+  static void Halve(__m256i* v, __m256i choice) {
+    UNROLL for (int i = 0; i < kCount; ++i) v[i] = _mm256_blendv_epi8(v[2 * i], v[2 * i + 1], choice);
+  }
+
+  __m256i Select(__m256i index) const {
+    __m256i v[kTables];
+    UNROLL for (int i = 0; i < kTables; ++i) v[i] = _mm256_shuffle_epi8(tables[i], index);
+    // The top bit of each byte chooses: index bit 6, 5, 4.
+    __m256i choice[3];
+    choice[0] = _mm256_add_epi8(index, index);
+    choice[1] = _mm256_add_epi8(choice[0], choice[0]);
+    choice[2] = _mm256_add_epi8(choice[1], choice[1]);
+    if constexpr (kTables > 1) Halve<kTables / 2>(v, choice[2]);
+    if constexpr (kTables > 2) Halve<kTables / 4>(v, choice[1]);
+    if constexpr (kTables > 4) Halve<kTables / 8>(v, choice[0]);
+    return v[0];
+  }
+};
+
+// Calls Fn<bits>::Run(arguments...).
+template <template <int> class Fn, typename... Arguments>
+inline void ForBits(int bits, const Arguments&... arguments) {
+  switch (bits) {
+    case 2: Fn<2>::Run(arguments...); break;
+    case 3: Fn<3>::Run(arguments...); break;
+    case 4: Fn<4>::Run(arguments...); break;
+    case 5: Fn<5>::Run(arguments...); break;
+    case 6: Fn<6>::Run(arguments...); break;
+    case 7: Fn<7>::Run(arguments...); break;
+    default: Fn<8>::Run(arguments...); break;
+  }
+}
+
+inline __m256i Mask(__m256i codes, int bits) {
+  return _mm256_and_si256(codes, _mm256_set1_epi8(static_cast<char>((1 << bits) - 1)));
+}
+
+template <int kBits>
+struct TranslateBits {
+  static void Run(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
+    const Digits<kBits> look_up(table);
+    size_t i = 0;
+    for (; i + 32 <= count; i += 32) Store(digits + i, look_up(Mask(Load(codes + i), kBits)));
+    if (i == count) return;
+    alignas(32) uint8_t last[32] = {};
+    __builtin_memcpy(last, codes + i, count - i);
+    Store(last, look_up(Mask(Load(last), kBits)));
+    __builtin_memcpy(digits + i, last, count - i);
+  }
+};
+
+void Translate(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
+  ForBits<TranslateBits>(table.bits, codes, count, table, digits);
+}
+
+template <int kBits>
+struct InterleaveBits {
+  // 16 positions of four rows.
+  static void Block(const Digits<kBits>& look_up, const uint8_t* const* rows, size_t i, uint8_t* digits) {
+    const __m256i ab = look_up(Mask(_mm256_set_m128i(Load16(rows[1] + i), Load16(rows[0] + i)), kBits));
+    const __m256i cd = look_up(Mask(_mm256_set_m128i(Load16(rows[3] + i), Load16(rows[2] + i)), kBits));
+    const __m128i a = _mm256_castsi256_si128(ab), b = _mm256_extracti128_si256(ab, 1);
+    const __m128i c = _mm256_castsi256_si128(cd), d = _mm256_extracti128_si256(cd, 1);
+    const __m128i ab_low = _mm_unpacklo_epi8(a, b), ab_high = _mm_unpackhi_epi8(a, b);
+    const __m128i cd_low = _mm_unpacklo_epi8(c, d), cd_high = _mm_unpackhi_epi8(c, d);
+    __m128i* out = reinterpret_cast<__m128i*>(digits);
+    _mm_storeu_si128(out, _mm_unpacklo_epi16(ab_low, cd_low));
+    _mm_storeu_si128(out + 1, _mm_unpackhi_epi16(ab_low, cd_low));
+    _mm_storeu_si128(out + 2, _mm_unpacklo_epi16(ab_high, cd_high));
+    _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(ab_high, cd_high));
+  }
+
+  static void Run(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
+    const Digits<kBits> look_up(table);
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) Block(look_up, rows, i, digits + 4 * i);
+    if (i == count) return;
+    uint8_t last[4][16] = {};
+    const uint8_t* last_rows[4] = {last[0], last[1], last[2], last[3]};
+    for (int r = 0; r < 4; ++r) __builtin_memcpy(last[r], rows[r] + i, count - i);
+    uint8_t block[64];
+    Block(look_up, last_rows, 0, block);
+    __builtin_memcpy(digits + 4 * i, block, 4 * (count - i));
+  }
+};
+
+void Interleave(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
+  ForBits<InterleaveBits>(table.bits, rows, count, table, digits);
+}
+
+// The codes of the unit at `stream`, one a byte.
+template <int kBits>
+inline void UnpackUnit(const uint8_t* stream, __m256i* codes) {
+  if constexpr (kBits == 8) {
+    UNROLL for (int i = 0; i < 4; ++i) codes[i] = Load(stream + 32 * i);
+  } else if constexpr (kBits == 4) {
+    UNROLL for (int i = 0; i < 2; ++i) {
+      const __m256i v = Load(stream + 32 * i);
+      codes[i] = Mask(v, 4);
+      codes[2 + i] = Mask(_mm256_srli_epi16(v, 4), 4);
+    }
+  } else {
+    constexpr uint64_t kMask = 0x0101010101010101u * ((1u << kBits) - 1);
+    UNROLL for (int i = 0; i < 4; ++i) {
+      uint64_t eight[4];
+      UNROLL for (int j = 0; j < 4; ++j) {
+        uint64_t packed;
+        __builtin_memcpy(&packed, stream + kBits * (4 * i + j), sizeof(packed));
+        eight[j] = _pdep_u64(packed, kMask);
+      }
+      codes[i] = _mm256_set_epi64x(static_cast<long long>(eight[3]), static_cast<long long>(eight[2]),
+                                   static_cast<long long>(eight[1]), static_cast<long long>(eight[0]));
+    }
+  }
+}
+
+template <int kBits>
+struct DecodeBits {
+  static void Run(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
+    const Digits<kBits> look_up(table);
+    for (size_t u = 0; u < units; ++u, stream += 16 * kBits, digits += kLookupUnit) {
+      __m256i codes[4];
+      UnpackUnit<kBits>(stream, codes);
+      UNROLL for (int i = 0; i < 4; ++i) Store(digits + 32 * i, look_up(codes[i]));
+    }
+  }
+};
+
+void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
+  ForBits<DecodeBits>(table.bits, stream, units, table, digits);
+}
+
+void Gather(const LookupGather& g) {
+  // Runs are copied in whole vectors: what one writes too much, the next run, group or the slack takes.
+  for (size_t group = 0; group < g.groups; ++group) {
+    const uint8_t* image = g.image + g.group_offsets[group];
+    uint8_t* panel = g.panel + group * kLookupGroupBytes;
+    for (size_t r = 0; r < g.run_count; ++r) {
+      const uint8_t* from = image + g.runs[r].source;
+      uint8_t* to = panel + g.runs[r].lane * kLookupGroup;
+      const size_t bytes = g.runs[r].length * kLookupGroup;
+      for (size_t i = 0; i < bytes; i += 32) Store(to + i, Load(from + i));
+    }
+  }
+}
+
+// Rows first_row .. first_row + kRows - 1 and 16 lanes from first_lane on: as much as 16 registers hold.
+template <int kRows, bool kActsInLanes, bool kSigned>
+void TileOf(const LookupTile& t, size_t first_row, size_t first_lane) {
+  __m256i acc[kRows][2];
+  UNROLL for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
+  const uint8_t* lanes = t.lanes + first_lane * kLookupGroup;
+  const uint8_t* rows = t.rows + first_row * 16;
+  for (size_t left = t.groups; left > 0;) {
+    // Four groups lie side by side in a row's 16 bytes.
+    const size_t inner = left < 4 ? left : 4;
+    for (size_t i = 0; i < inner; ++i, lanes += kLookupGroupBytes) {
+      const __m256i lane0 = Load(lanes), lane1 = Load(lanes + 32);
+      UNROLL for (int r = 0; r < kRows; ++r) {
+        const __m256i row = BroadcastGroup(rows + 16 * r + 4 * i);
+        acc[r][0] = kActsInLanes ? Dot<kSigned>(acc[r][0], lane0, row) : Dot<kSigned>(acc[r][0], row, lane0);
+        acc[r][1] = kActsInLanes ? Dot<kSigned>(acc[r][1], lane1, row) : Dot<kSigned>(acc[r][1], row, lane1);
+      }
+    }
+    rows += 16 * t.row_count;
+    left -= inner;
+  }
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    int32_t* to = t.acc + (first_row + static_cast<size_t>(r)) * t.acc_stride + first_lane;
+    Store(to, acc[r][0]);
+    Store(to + 8, acc[r][1]);
+  }
+}
+
+template <bool kActsInLanes, bool kSigned>
+void TileRows(const LookupTile& t) {
+  for (size_t lane = 0; lane < t.lane_count; lane += 16) {
+    size_t row = 0;
+    for (; row + 4 <= t.row_count; row += 4) TileOf<4, kActsInLanes, kSigned>(t, row, lane);
+    switch (t.row_count - row) {
+      case 1: TileOf<1, kActsInLanes, kSigned>(t, row, lane); break;
+      case 2: TileOf<2, kActsInLanes, kSigned>(t, row, lane); break;
+      case 3: TileOf<3, kActsInLanes, kSigned>(t, row, lane); break;
+      default: break;
+    }
+  }
+}
+
+void Tile(const LookupTile& t) {
+  if (t.acts_in_lanes) {
+    t.act_signed ? TileRows<true, true>(t) : TileRows<true, false>(t);
+  } else {
+    t.act_signed ? TileRows<false, true>(t) : TileRows<false, false>(t);
+  }
+}
+
+template <int kBits, int kRows, bool kSigned>
+void GemvOf(const LookupGemv& g, size_t first_row) {
+  const Digits<kBits> look_up(*g.table);
+  __m256i acc[kRows][4];
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256();
+  }
+  const uint8_t* stream = g.stream;
+  for (size_t group = 0; group < g.groups; ++group, stream += 16 * kBits) {
+    __m256i codes[4];
+    UnpackUnit<kBits>(stream, codes);
+    __m256i act[kRows];
+    UNROLL for (int r = 0; r < kRows; ++r) act[r] = BroadcastGroup(g.acts[first_row + r] + kLookupGroup * group);
+    UNROLL for (int i = 0; i < 4; ++i) {
+      const __m256i weight = look_up(codes[i]);
+      UNROLL for (int r = 0; r < kRows; ++r) acc[r][i] = Dot<kSigned>(acc[r][i], act[r], weight);
+    }
+  }
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int i = 0; i < 4; ++i) {
+      Store(g.acc + (first_row + static_cast<size_t>(r)) * g.acc_stride + 8 * i, acc[r][i]);
+    }
+  }
+}
+
+template <int kBits>
+struct GemvBits {
+  template <bool kSigned>
+  static void Rows(const LookupGemv& g) {
+    size_t row = 0;
+    for (; row + 2 <= g.row_count; row += 2) GemvOf<kBits, 2, kSigned>(g, row);
+    if (row < g.row_count) GemvOf<kBits, 1, kSigned>(g, row);
+  }
+  static void Run(const LookupGemv& g) { g.act_signed ? Rows<true>(g) : Rows<false>(g); }
+};
+
+void Gemv(const LookupGemv& g) { ForBits<GemvBits>(g.table->bits, g); }
+
+// Where 8 outputs of a row reach too far for two vectors of 16 image bytes.
+void DepthwiseFar(const LookupDepthwise& d) {
+  const bool as_int8 = d.act_signed && kSignedOffset == 0;
+  const size_t padded_w = (d.kernel_w + 3) / 4 * 4;
+  for (size_t x = 0; x < d.count; ++x) {
+    int32_t sum = 0;
+    for (size_t r = 0; r < d.kernel_h; ++r) {
+      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
+      for (size_t s = 0; s < d.kernel_w; ++s) {
+        const uint8_t act = image[s * d.dilation];
+        sum += (as_int8 ? static_cast<int8_t>(act) : act) * d.weights[r * padded_w + s];
+      }
+    }
+    d.acc[x] = sum;
+  }
+}
+
+template <bool kSigned>
+void DepthwiseNear(const LookupDepthwise& d) {
+  // Lane x takes the image bytes of four taps of output x; the upper four lanes have a load of their own.
+  alignas(16) uint8_t order[16];
+  for (size_t i = 0; i < 16; ++i) order[i] = static_cast<uint8_t>(i / 4 * d.stride + i % 4 * d.dilation);
+  const __m256i shuffle = _mm256_broadcastsi128_si256(Load16(order));
+  const size_t quads = (d.kernel_w + 3) / 4;
+  for (size_t x = 0; x < d.count; x += 8) {
+    __m256i acc = _mm256_setzero_si256();
+    const int8_t* weights = d.weights;
+    for (size_t r = 0; r < d.kernel_h; ++r) {
+      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
+      for (size_t q = 0; q < quads; ++q, weights += 4, image += 4 * d.dilation) {
+        const __m256i bytes = _mm256_set_m128i(Load16(image + 4 * d.stride), Load16(image));
+        acc = Dot<kSigned>(acc, _mm256_shuffle_epi8(bytes, shuffle), BroadcastGroup(weights));
+      }
+    }
+    Store(d.acc + x, acc);
+  }
+}
+
+void Depthwise(const LookupDepthwise& d) {
+  if (3 * d.stride + 3 * d.dilation > 15) {
+    DepthwiseFar(d);
+  } else if (d.act_signed) {
+    DepthwiseNear<true>(d);
+  } else {
+    DepthwiseNear<false>(d);
+  }
+}
+
+#undef UNROLL
+
+}  // namespace
+}  // namespace tally
+
+#endif  // TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_YMM_H_

@@ -1,0 +1,348 @@
+// The functions of every look-up kernel against plain arithmetic on int32, before any rounding to float could hide a
+// difference. Buffers have exactly the size (and the slack) that the contract names, for sanitizers.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+
+#include "backends/exponent/kernels/lookup/lookup_table.h"
+#include "tests/backends/exponent/harness.h"
+
+namespace tally::testing {
+namespace {
+
+class LookupKernelTest : public ::testing::TestWithParam<LookupEntry> {
+ protected:
+  void SetUp() override {
+    if (!DetectCpu().Has(GetParam().isa)) GTEST_SKIP() << "this CPU has no " << IsaName(GetParam().isa);
+  }
+  const LookupKernel& kernel() const { return *GetParam().kernel; }
+
+  // An activation digit as the kernel stores it.
+  uint8_t Store(int digit, bool is_signed) const {
+    return static_cast<uint8_t>(digit + (is_signed ? kernel().signed_offset : 0));
+  }
+  // What the kernel's sums must be corrected by.
+  int64_t Correction(bool is_signed, int64_t weight_sum) const {
+    return is_signed ? -kernel().signed_offset * weight_sum : 0;
+  }
+};
+
+// Heap memory of an exact size.
+template <typename T>
+std::unique_ptr<T[]> Exact(size_t count) {
+  return std::unique_ptr<T[]>(new T[count]());
+}
+
+int RandomDigit(Rng& rng, bool is_signed) {
+  // The ends are the interesting values.
+  const int digit = Pick(rng, 4) == 0 ? 127 : static_cast<int>(Pick(rng, 128));
+  return is_signed && Pick(rng, 2) == 0 ? -digit : digit;
+}
+
+Codebook BookOfBits(Rng& rng, int bits, bool is_signed) {
+  return RandomCodebook(rng, is_signed ? bits - 1 : bits, is_signed, Pick(rng, 2) == 0 ? Grid::kQ7 : Grid::kQ14);
+}
+
+// Every stored width with its possible signs: 2 and 8 bits have one each.
+std::vector<Codebook> Books(Rng& rng) {
+  std::vector<Codebook> books;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (bool is_signed : {false, true}) {
+      if ((bits == 2 && is_signed) || (bits == 8 && !is_signed)) continue;
+      books.push_back(BookOfBits(rng, bits, is_signed));
+    }
+  }
+  return books;
+}
+
+TEST_P(LookupKernelTest, TranslatesEveryCountAndCode) {
+  Rng rng(101);
+  for (const Codebook& book : Books(rng)) {
+    const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
+    for (size_t count = 0; count <= 200; ++count) {
+      auto codes = Exact<uint8_t>(count);
+      auto digits = Exact<uint8_t>(count);
+      // Bytes beyond the code's width too: they must not lead anywhere.
+      for (size_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(Pick(rng, 256));
+      kernel().translate(codes.get(), count, table, digits.get());
+      for (size_t i = 0; i < count; ++i) {
+        ASSERT_EQ(digits[i], table.digit[codes[i]]) << "bits " << table.bits << " count " << count << " at " << i;
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, InterleavesEveryCount) {
+  Rng rng(102);
+  for (const Codebook& book : Books(rng)) {
+    const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
+    for (size_t count = 0; count <= 70; ++count) {
+      std::unique_ptr<uint8_t[]> codes[4];
+      const uint8_t* rows[4];
+      for (int r = 0; r < 4; ++r) {
+        codes[r] = Exact<uint8_t>(count);
+        for (size_t i = 0; i < count; ++i) codes[r][i] = static_cast<uint8_t>(Pick(rng, 256));
+        rows[r] = codes[r].get();
+      }
+      auto digits = Exact<uint8_t>(4 * count);
+      kernel().interleave(rows, count, table, digits.get());
+      for (size_t i = 0; i < 4 * count; ++i) {
+        ASSERT_EQ(digits[i], table.digit[codes[i % 4][i / 4]]) << "bits " << table.bits << " count " << count;
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, DecodesEveryWidth) {
+  Rng rng(103);
+  for (const Codebook& book : Books(rng)) {
+    for (int digit = 0; digit < DigitCount(book); ++digit) {
+      const LookupTable table = MakeLookupTable(book, digit, 0);
+      for (size_t units = 0; units <= 5; ++units) {
+        const std::vector<uint8_t> codes = RandomCodes(rng, book, units * kLookupUnit);
+        auto stream = Exact<uint8_t>(StreamBytes(units, table.bits) + 64);
+        PackStream(codes.data(), units, table.bits, stream.get());
+        auto digits = Exact<int8_t>(units * kLookupUnit);
+        kernel().decode(stream.get(), units, table, digits.get());
+        const std::vector<int32_t> mantissas = book.SignedMantissas();
+        for (size_t i = 0; i < codes.size(); ++i) {
+          const int32_t m = mantissas[codes[i]];
+          const int32_t magnitude = digit == 0 ? std::abs(m) % 128 : std::abs(m) / 128;
+          ASSERT_EQ(digits[i], m < 0 ? -magnitude : magnitude) << "bits " << table.bits << " code " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, GathersRuns) {
+  Rng rng(104);
+  for (int trial = 0; trial < 200; ++trial) {
+    const size_t groups = Pick(rng, 12), width = 64, count = 1 + Pick(rng, kLookupLanes);
+    const size_t image_bytes = 4 * width * (groups + 1);
+    auto image = Exact<uint8_t>(image_bytes + 128);
+    for (size_t i = 0; i < image_bytes; ++i) image[i] = static_cast<uint8_t>(Pick(rng, 256));
+    std::vector<size_t> offsets;
+    for (size_t g = 0; g < groups; ++g) offsets.push_back(4 * width * g);
+    std::vector<LookupRun> runs;
+    for (size_t lane = 0; lane < count;) {
+      const size_t length = 1 + Pick(rng, count - lane);
+      runs.push_back({4 * Pick(rng, width - length), lane, length});
+      lane += length;
+    }
+    auto panel = Exact<uint8_t>(groups * kLookupGroupBytes + 128);
+    LookupGather gather;
+    gather.image = image.get();
+    gather.group_offsets = offsets.data();
+    gather.groups = groups;
+    gather.runs = runs.data();
+    gather.run_count = runs.size();
+    gather.panel = panel.get();
+    kernel().gather(gather);
+    for (size_t g = 0; g < groups; ++g) {
+      for (const LookupRun& run : runs) {
+        ASSERT_EQ(std::memcmp(panel.get() + g * kLookupGroupBytes + 4 * run.lane,
+                              image.get() + offsets[g] + run.source, 4 * run.length),
+                  0)
+            << "trial " << trial << " group " << g << " lane " << run.lane;
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
+  Rng rng(105);
+  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
+    for (size_t groups = 0; groups <= 9; ++groups) {
+      for (int variant = 0; variant < 8; ++variant) {
+        const bool acts_in_lanes = variant & 1, act_signed = variant & 2;
+        const size_t lanes = variant & 4 ? 32 : 16;
+        LookupTile tile;
+        auto lane_panel = Exact<uint8_t>(groups * kLookupGroupBytes);
+        auto row_panel = Exact<uint8_t>((groups + 3) / 4 * rows * 16);
+        std::vector<std::vector<int>> lane_digits(lanes), row_digits(rows);
+        for (size_t k = 0; k < 4 * groups; ++k) {
+          for (size_t l = 0; l < lanes; ++l) {
+            const int d = RandomDigit(rng, acts_in_lanes ? act_signed : true);
+            lane_digits[l].push_back(d);
+            lane_panel[k / 4 * kLookupGroupBytes + 4 * l + k % 4] =
+                acts_in_lanes ? Store(d, act_signed) : static_cast<uint8_t>(d);
+          }
+          for (size_t r = 0; r < rows; ++r) {
+            const int d = RandomDigit(rng, acts_in_lanes ? true : act_signed);
+            row_digits[r].push_back(d);
+            row_panel[(k / 16 * rows + r) * 16 + k % 16] =
+                acts_in_lanes ? static_cast<uint8_t>(d) : Store(d, act_signed);
+          }
+        }
+        const size_t stride = lanes + 5;
+        auto acc = Exact<int32_t>((rows - 1) * stride + lanes);
+        tile.lanes = lane_panel.get();
+        tile.rows = row_panel.get();
+        tile.groups = groups;
+        tile.row_count = rows;
+        tile.lane_count = lanes;
+        tile.acts_in_lanes = acts_in_lanes;
+        tile.act_signed = act_signed;
+        tile.acc = acc.get();
+        tile.acc_stride = stride;
+        kernel().tile(tile);
+        for (size_t r = 0; r < rows; ++r) {
+          for (size_t l = 0; l < lanes; ++l) {
+            int64_t expected = 0, weight_sum = 0;
+            for (size_t k = 0; k < 4 * groups; ++k) {
+              expected += row_digits[r][k] * lane_digits[l][k];
+              weight_sum += acts_in_lanes ? row_digits[r][k] : lane_digits[l][k];
+            }
+            ASSERT_EQ(acc[r * stride + l] + Correction(act_signed, weight_sum), expected)
+                << "rows " << rows << " groups " << groups << " variant " << variant << " at " << r << ", " << l;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, GemvOfEveryWidthRowCountAndTail) {
+  Rng rng(106);
+  for (const Codebook& book : Books(rng)) {
+    for (size_t rows = 1; rows <= kLookupMaxGemvRows; ++rows) {
+      for (size_t groups : {0, 1, 2, 3, 4, 5, 7, 8, 21}) {
+        const bool act_signed = Pick(rng, 2) == 0;
+        const LookupTable table = MakeLookupTable(book, 0, 0);
+        const std::vector<uint8_t> codes = RandomCodes(rng, book, groups * kLookupUnit);
+        auto stream = Exact<uint8_t>(StreamBytes(groups, table.bits) + 64);
+        PackStream(codes.data(), groups, table.bits, stream.get());
+        std::vector<std::unique_ptr<uint8_t[]>> acts;
+        std::vector<std::vector<int>> digits(rows);
+        const uint8_t* pointers[kLookupMaxGemvRows] = {};
+        for (size_t r = 0; r < rows; ++r) {
+          acts.push_back(Exact<uint8_t>(4 * groups));
+          for (size_t k = 0; k < 4 * groups; ++k) {
+            digits[r].push_back(RandomDigit(rng, act_signed));
+            acts[r][k] = Store(digits[r][k], act_signed);
+          }
+          pointers[r] = acts[r].get();
+        }
+        auto acc = Exact<int32_t>(rows * kLookupLanes);
+        LookupGemv gemv;
+        gemv.stream = stream.get();
+        gemv.table = &table;
+        gemv.acts = pointers;
+        gemv.row_count = rows;
+        gemv.act_signed = act_signed;
+        gemv.groups = groups;
+        gemv.acc = acc.get();
+        gemv.acc_stride = kLookupLanes;
+        kernel().gemv(gemv);
+        for (size_t r = 0; r < rows; ++r) {
+          for (size_t l = 0; l < kLookupLanes; ++l) {
+            int64_t expected = 0, weight_sum = 0;
+            for (size_t k = 0; k < 4 * groups; ++k) {
+              const int w = static_cast<int8_t>(table.digit[codes[k / 4 * kLookupUnit + 4 * l + k % 4]]);
+              expected += digits[r][k] * w;
+              weight_sum += w;
+            }
+            ASSERT_EQ(acc[r * kLookupLanes + l] + Correction(act_signed, weight_sum), expected)
+                << "bits " << table.bits << " rows " << rows << " groups " << groups << " at " << r << ", " << l;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, DepthwiseOfEveryStepAndTail) {
+  Rng rng(107);
+  for (int trial = 0; trial < 600; ++trial) {
+    LookupDepthwise d;
+    d.kernel_h = 1 + Pick(rng, 4);
+    d.kernel_w = 1 + Pick(rng, 9);
+    d.stride = 1 + Pick(rng, 5);
+    d.dilation = 1 + Pick(rng, 12);
+    d.act_signed = Pick(rng, 2) == 0;
+    d.count = 1 + Pick(rng, 40);
+    d.row_step = (d.count - 1) * d.stride + (d.kernel_w - 1) * d.dilation + 1 + Pick(rng, 9);
+    const size_t used = (d.kernel_h - 1) * d.row_step + (d.count - 1) * d.stride + (d.kernel_w - 1) * d.dilation + 1;
+    const size_t padded_w = (d.kernel_w + 3) / 4 * 4;
+    auto image = Exact<uint8_t>(used + 128);
+    std::vector<int> digits(used);
+    for (size_t i = 0; i < used; ++i) image[i] = Store(digits[i] = RandomDigit(rng, d.act_signed), d.act_signed);
+    auto weights = Exact<int8_t>(d.kernel_h * padded_w);
+    int64_t weight_sum = 0;
+    for (size_t r = 0; r < d.kernel_h; ++r) {
+      for (size_t s = 0; s < d.kernel_w; ++s) {
+        weights[r * padded_w + s] = static_cast<int8_t>(RandomDigit(rng, true));
+        weight_sum += weights[r * padded_w + s];
+      }
+    }
+    auto acc = Exact<int32_t>((d.count + 15) / 16 * 16);
+    d.image = image.get();
+    d.weights = weights.get();
+    d.acc = acc.get();
+    kernel().depthwise(d);
+    for (size_t x = 0; x < d.count; ++x) {
+      int64_t expected = 0;
+      for (size_t r = 0; r < d.kernel_h; ++r) {
+        for (size_t s = 0; s < d.kernel_w; ++s) {
+          expected += digits[r * d.row_step + x * d.stride + s * d.dilation] * weights[r * padded_w + s];
+        }
+      }
+      ASSERT_EQ(acc[x] + Correction(d.act_signed, weight_sum), expected)
+          << "trial " << trial << " kernel " << d.kernel_h << "x" << d.kernel_w << " stride " << d.stride
+          << " dilation " << d.dilation << " at " << x;
+    }
+  }
+}
+
+// Offsets may push an intermediate sum past 2^31; the corrected one is still exact modulo 2^32.
+TEST_P(LookupKernelTest, LongestSumOfExtremeDigitsIsExact) {
+  const size_t groups = 33284;  // 127 * 127 * 4 * 33284 = 2,147,350,544 < 2^31
+  for (bool act_signed : {false, true}) {
+    for (int act : {127, act_signed ? -127 : 127}) {
+      for (int weight : {127, -127}) {
+        auto lanes = Exact<uint8_t>(groups * kLookupGroupBytes);
+        auto rows = Exact<uint8_t>(groups * 4);
+        std::memset(lanes.get(), weight, groups * kLookupGroupBytes);
+        std::memset(rows.get(), Store(act, act_signed), groups * 4);
+        int32_t acc[16] = {};
+        LookupTile tile;
+        tile.lanes = lanes.get();
+        tile.rows = rows.get();
+        tile.groups = groups;
+        tile.row_count = 1;
+        tile.lane_count = 16;
+        tile.act_signed = act_signed;
+        tile.acc = acc;
+        tile.acc_stride = 16;
+        kernel().tile(tile);
+        const int64_t k = static_cast<int64_t>(groups) * 4;
+        const uint32_t corrected = static_cast<uint32_t>(acc[0]) + static_cast<uint32_t>(Correction(act_signed, weight * k));
+        EXPECT_EQ(static_cast<int32_t>(corrected), act * weight * k);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, LookupKernelTest, ::testing::ValuesIn(LookupKernels()),
+                         [](const auto& parameter) { return std::string(IsaName(parameter.param.isa)); });
+
+TEST(LookupTableTest, ChoosesTheBestThatTheCpuHas) {
+  for (const LookupEntry& entry : LookupKernels()) {
+    CpuFeatures cpu;
+    cpu.Add(entry.isa);
+    EXPECT_EQ(ChooseLookup(cpu).isa, entry.isa);
+  }
+  CpuFeatures all;
+  for (const LookupEntry& entry : LookupKernels()) all.Add(entry.isa);
+  EXPECT_EQ(ChooseLookup(all).isa, LookupKernels().front().isa);
+  EXPECT_EQ(LookupKernels().back().isa, Isa::kScalar);
+  // A CPU with nothing that this build has.
+  CpuFeatures other;
+  other.Add(Isa::kNeon);
+  EXPECT_EQ(ChooseLookup(other).isa, Isa::kScalar);
+}
+
+}  // namespace
+}  // namespace tally::testing
