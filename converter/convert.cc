@@ -216,28 +216,45 @@ class Converter {
     return MakeChoices(w, a);
   }
 
-  // The largest RMAE threshold for weights that keeps the loss within the goal, by bisection.
+  // Allocations of bits to weights, from the most to the fewest.
+  std::vector<Allocation> WeightFront() const {
+    std::vector<Allocation> front = {AllocateByThreshold(weights_, -1)};
+    const auto add = [&](const Allocation& allocation) {
+      if (allocation != front.back()) front.push_back(allocation);
+    };
+    if (options_.strategy == Strategy::kDnateq) {
+      // The paper's: the fewest bits that meet an RMAE threshold, which rises.
+      std::set<double> thresholds;
+      for (const BitItem& item : weights_) {
+        for (const BitOption& option : item.options) thresholds.insert(option.rmae);
+      }
+      for (double threshold : thresholds) add(AllocateByThreshold(weights_, threshold));
+      return front;
+    }
+    constexpr double kStep = 0.125;
+    for (double bits = 8 - kStep; bits > 2; bits -= kStep) {
+      if (const auto allocation = AllocateMarginal(weights_, bits * SumOfElements(weights_))) add(*allocation);
+    }
+    add(Allocation(weights_.size(), 0));
+    return front;
+  }
+
+  // The fewest bits for weights that keep the loss within the goal, by bisection.
   absl::StatusOr<Choices> SearchMaxDrop() {
     const double activation_budget = ActivationMean() * SumOfElements(activations_);
     TALLY_ASSIGN_OR_RETURN(Allocation a,
                            Require(AllocateUniform(activations_, activation_budget), activations_, "activations"));
-    const Allocation most = AllocateByThreshold(weights_, -1);
-    const std::optional<Allocation> middle = AllocateUniform(weights_, kDefaultWeightTarget * SumOfElements(weights_));
-    TALLY_RETURN_IF_ERROR(DecideRefinements(middle.value_or(most), a));
+    const std::vector<Allocation> front = WeightFront();
+    TALLY_RETURN_IF_ERROR(DecideRefinements(front[front.size() / 2], a));
     TALLY_ASSIGN_OR_RETURN(a, BetterOf(a, AllocateMarginal(activations_, activation_budget),
-                                       [&](const Allocation& other) { return OutputError(most, other); }));
-    std::set<double> distinct = {0};
-    for (const BitItem& item : weights_) {
-      for (const BitOption& option : item.options) distinct.insert(option.rmae);
-    }
-    const std::vector<double> thresholds(distinct.begin(), distinct.end());
-    TALLY_ASSIGN_OR_RETURN(Point best, Try(thresholds[0], a));
+                                       [&](const Allocation& other) { return OutputError(front[0], other); }));
+    TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], a));
     goal_reached_ = best.drop <= *options_.max_drop;
-    // `kept` keeps the loss, `lost` is beyond it. Without any point within the goal the most bits are the best offer.
-    size_t kept = 0, lost = goal_reached_ ? thresholds.size() : 0;
+    // `kept` is within the goal, `lost` beyond it. Without any point within, the most bits are the best offer.
+    size_t kept = 0, lost = goal_reached_ ? front.size() : 0;
     while (kept + 1 < lost) {
       const size_t i = kept + (lost - kept) / 2;
-      TALLY_ASSIGN_OR_RETURN(Point point, Try(thresholds[i], a));
+      TALLY_ASSIGN_OR_RETURN(Point point, Try(front[i], a));
       if (point.drop <= *options_.max_drop) {
         kept = i;
         best = std::move(point);
@@ -252,13 +269,14 @@ class Converter {
     Choices choices;
     double drop = 0;
   };
-  absl::StatusOr<Point> Try(double threshold, const Allocation& activations) {
-    const Allocation weights = AllocateByThreshold(weights_, threshold);
+  absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations) {
     Point point;
     point.choices = MakeChoices(weights, activations);
     TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(point.choices));
     TALLY_ASSIGN_OR_RETURN(const EvalResult result, runner_.EvaluateQuantized(graph));
     point.drop = float_result_.value - result.value;
+    double threshold = 0;
+    for (size_t i = 0; i < weights.size(); ++i) threshold = std::max(threshold, weights_[i].options[weights[i]].rmae);
     steps_.push_back({threshold, TotalBits(weights_, weights) / std::max(1.0, SumOfElements(weights_)),
                       TotalBits(activations_, activations) / std::max(1.0, SumOfElements(activations_)), result.value});
     return point;

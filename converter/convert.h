@@ -58,7 +58,7 @@ struct ConvertReport {
   double float_value = 0, quantized_value = 0;  // on the selection data; 0 samples: not measured
   int64_t selection_samples = 0;
   double weight_bits_mean = 0, weight_exponent_bits_mean = 0, activation_bits_mean = 0;
-  // Points of the network-level search: RMAE threshold, mean bits, metric.
+  // Points of the network-level search: the largest RMAE of a weight, mean bits, metric.
   struct Step {
     double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
   };

@@ -138,9 +138,10 @@ class ModelReader {
     if (in == nullptr) return absl::OkStatus();
     // A table takes four bytes and the reference to it four.
     TALLY_RETURN_IF_ERROR(Pay(uint64_t{in->size()} * 8));
-    out->resize(in->size());
+    // Elements are made one by one: what a crafted file is refused for comes before memory is touched for the rest.
+    out->reserve(in->size());
     for (uint32_t i = 0; i < in->size(); ++i) {
-      TALLY_RETURN_IF_ERROR((this->*read_one)(*in->Get(i), &(*out)[i]));
+      TALLY_RETURN_IF_ERROR((this->*read_one)(*in->Get(i), &out->emplace_back()));
     }
     return absl::OkStatus();
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "format/checked.h"
 #include "format/container.h"
 #include "format/error.h"
 #include "format/limits.h"

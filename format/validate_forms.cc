@@ -98,12 +98,8 @@ absl::Status ValidateShape(const Shape& shape, bool symbols_allowed, size_t symb
 }
 
 absl::Status ValidateData(DType dtype, const Shape& shape, const Blob& data) {
-  int64_t elements = 0;
-  uint64_t expected = 0;
-  if (!CheckedElements(shape, &elements) ||
-      !CheckedMul(static_cast<uint64_t>(elements), uint64_t{DTypeSize(dtype)}, &expected)) {
-    return MakeError(ErrorId::kBadShape, absl::StrCat("shape ", ShapeString(shape), " of data is not concrete"));
-  }
+  uint64_t expected = DTypeSize(dtype);
+  for (int64_t extent : shape) expected *= static_cast<uint64_t>(extent);
   if (data.size() != expected) {
     return BadForm(absl::StrCat("data of ", data.size(), " bytes, expected ", expected, " for ", ShapeString(shape),
                                 " of ", DTypeName(dtype)));

@@ -11,10 +11,10 @@ namespace tally {
 // Rank, extents (negative ones only when `symbols_allowed`) and that the product of the extents does not wrap.
 absl::Status ValidateShape(const Shape& shape, bool symbols_allowed, size_t symbol_count);
 
-// Size and, for booleans, values of plain data.
+// Size and, for booleans, values of plain data. REQUIRES: a valid dtype; a shape that ValidateShape took, no symbols.
 absl::Status ValidateData(DType dtype, const Shape& shape, const Blob& data);
 
-// REQUIRES: a valid dtype and shape.
+// All that a tensor holds. REQUIRES: as above, but symbols where the tensor is no constant.
 absl::Status ValidateForms(const Tensor& tensor);
 
 }  // namespace tally

@@ -50,7 +50,8 @@ struct SessionSpec {
   bool optional = false;
 };
 
-// A comma (or a further argument) separates sessions, '+' joins backends of one, "all" stands for those built.
+// A comma (or a further argument) separates sessions, '+' joins backends of one, "all" stands for those built, but
+// for the slow oracle `histogram`, which must be named.
 // Errors: kUnknownBackend, which lists what there is; kUsage for an empty name.
 absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::string>& arguments);
 

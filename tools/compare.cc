@@ -334,7 +334,8 @@ void AddCompare(CLI::App* app, Action* action) {
   auto o = std::make_shared<Options>();
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddDataOptions(sub, &o->data);
-  AddList(sub, "--backend", &o->backends, "Sessions, separated by commas; a+b is one session; all = those built")
+  AddList(sub, "--backend", &o->backends,
+          "Sessions, separated by commas; a+b is one session; all = those built, without the slow oracle histogram")
       ->capture_default_str();
   sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
       ->check(CLI::Range(0, kMaxThreads))

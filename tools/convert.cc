@@ -47,17 +47,17 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
     return Usage("--rounding compensated: this version rounds to nearest only; expected nearest");
   }
   if (!o.resume.empty()) return Usage("--resume: this version's search is not resumable; run it anew");
-  const bool bits = o.bits || o.weight_bits || o.activation_bits;
-  const int goals = (bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) + (o.target_size.empty() ? 0 : 1);
-  if (goals > 1)
-    return Usage(
-        "expected one goal of --bits (or --weight-bits, --activation-bits), --max-drop, --target-bits, --target-size, "
-        "found several");
   if (o.bits && (o.weight_bits || o.activation_bits)) {
     return Usage("--bits sets both: expected it without --weight-bits and --activation-bits");
   }
-  if (o.activation_target_bits && (bits || o.max_drop)) {
-    return Usage("--activation-target-bits: expected with --target-bits or --target-size only");
+  const int goals = (o.bits || o.weight_bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) +
+                    (o.target_size.empty() ? 0 : 1);
+  if (goals > 1) {
+    return Usage(
+        "expected one goal of --bits (or --weight-bits), --max-drop, --target-bits, --target-size, found several");
+  }
+  if (o.activation_target_bits && (o.bits || o.activation_bits)) {
+    return Usage("--activation-target-bits: expected without --bits and --activation-bits");
   }
   if (o.best_effort && !o.max_drop) return Usage("--best-effort: expected with --max-drop only");
 
@@ -175,8 +175,9 @@ absl::Status Run(const Options& options) {
   }
   TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(result.graph, options.output));
   if (!options.report.empty()) {
-    const std::string json = ReportJson(report, convert);
-    TALLY_RETURN_IF_ERROR(WriteFileAtomically(options.report + "/report.json", json.data(), json.size()));
+    Json json = Json::parse(ReportJson(report, convert));
+    json["environment"] = EnvironmentJson(options.num_threads);
+    TALLY_RETURN_IF_ERROR(WriteJson(options.report + "/report.json", json));
   }
   Print(absl::StrCat(Summary(report), options.output, ": ", bytes, " bytes\n"));
   return absl::OkStatus();

@@ -75,7 +75,8 @@ void AddEval(CLI::App* app, Action* action) {
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddDataOptions(sub, &o->data);
   AddList(sub, "--backend", &o->backends,
-          "Sessions, separated by commas; a+b is one session; all = those built [exponent; xnnpack for .onnx]");
+          "Sessions, separated by commas; a+b is one session; all = those built, without the slow oracle histogram "
+          "[exponent; xnnpack for .onnx]");
   sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
       ->check(CLI::Range(0, kMaxThreads))
       ->capture_default_str();

@@ -32,7 +32,6 @@ absl::StatusOr<Teacher> MakeTeacher(const Model& model, const SessionSpec& spec,
   options.num_threads = num_threads;
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(model, options));
   Teacher teacher;
-  teacher.label = spec.label;
   EvalOptions eval;
   eval.keep_logits = true;  // without labels the model agrees with itself
   eval.progress = [&](int64_t done, int64_t total) {

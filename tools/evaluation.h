@@ -24,7 +24,6 @@ absl::StatusOr<Dataset> OpenData(const DataOptions& options, const Model& model)
 
 // What the float model says about the data.
 struct Teacher {
-  std::string label;
   std::vector<int64_t> classes;  // top-1 per sample
   std::vector<float> logits;     // first output, sample-major
 };

@@ -1,6 +1,7 @@
 // tally strip: a smaller file for deployment.
 #include <memory>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
 #include "format/model_file.h"
@@ -15,6 +16,11 @@ struct Options {
   std::string model;
   std::string output;
 };
+
+// How the model was searched for; who made it, from what, and what its tensors need to be understood stays.
+bool IsSearchRecord(const std::string& key) {
+  return absl::StartsWith(key, "option.") || absl::StartsWith(key, "calibration.") || key == "bias_corrected";
+}
 
 absl::Status Run(const Options& options) {
   TALLY_RETURN_IF_ERROR(CheckDifferentFiles(options.model, options.output));
@@ -32,8 +38,7 @@ absl::Status Run(const Options& options) {
   for (Tensor& tensor : graph.tensors) tensor.range.reset();
   graph.golden.clear();
   for (auto it = graph.metadata.begin(); it != graph.metadata.end();) {
-    // Who made the file stays; how it was searched for goes.
-    it = it->first == "producer" || it->first == "source" ? std::next(it) : graph.metadata.erase(it);
+    it = IsSearchRecord(it->first) ? graph.metadata.erase(it) : std::next(it);
   }
   TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(graph, options.output));
   Print(absl::StrCat(options.output, ": ", Bytes(static_cast<double>(bytes)), ", was ",

@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   std::string model;
-  std::vector<std::string> backends = {"all"};
+  std::vector<std::string> backends = {"all", "histogram"};
   int num_threads = 1;
   std::string json;
 };

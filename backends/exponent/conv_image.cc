@@ -79,52 +79,67 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   return (c * window_.kernel_h + r) * window_.kernel_w + s;
 }
 
-void ConvImage::FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, size_t plane,
-                        size_t row, uint8_t* pixels, uint8_t* code_line) const {
+void ConvImage::FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row,
+                        uint8_t* pixels, uint8_t* code_line) const {
   const int64_t y = static_cast<int64_t>(row) - window_.pad_top;
   const int pad = table.digit[0];
   if (y < 0 || y >= window_.in_h) {
     std::memset(pixels, pad, columns_ * 4);
     return;
   }
-  const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
-  const size_t first = plane / planes_ * channels + plane % planes_ * (taps_ ? 1 : 4);
-  const size_t left = static_cast<size_t>(window_.pad_left);
-  const size_t in_w = static_cast<size_t>(window_.in_w);
-  const size_t plane_size = static_cast<size_t>(window_.in_h) * in_w;
-  const uint8_t* input = codes + first * plane_size + static_cast<size_t>(y) * in_w;
+  const size_t offset = static_cast<size_t>(y) * static_cast<size_t>(window_.in_w);
   const uint8_t* rows[kLookupGroup];
   if (taps_) {
-    const size_t begin = std::min(left, code_columns_);
-    const size_t count = std::min(in_w, code_columns_ - begin);
+    const size_t begin = std::min(static_cast<size_t>(window_.pad_left), code_columns_);
+    const size_t count = std::min(static_cast<size_t>(window_.in_w), code_columns_ - begin);
     std::memset(code_line, 0, begin);
-    std::memcpy(code_line + begin, input, count);
+    std::memcpy(code_line + begin, codes[0] + offset, count);
     std::memset(code_line + begin + count, 0, code_columns_ - begin - count);
     for (size_t i = 0; i < kLookupGroup; ++i) rows[i] = code_line + i * static_cast<size_t>(window_.dilation_w);
-    kernel.interleave(rows, columns_, table, pixels);
+    kernel.interleave(rows, {columns_}, table, pixels);
     return;
   }
-  // Missing channels repeat the first one; their weights are zero.
-  const size_t present = std::min<size_t>(4, channels - plane % planes_ * 4);
-  for (size_t i = 0; i < kLookupGroup; ++i) rows[i] = input + (i < present ? i : 0) * plane_size;
-  const size_t begin = std::min(left, columns_);
-  const size_t count = std::min(in_w, columns_ - begin);
+  for (size_t i = 0; i < kLookupGroup; ++i) rows[i] = codes[i] + offset;
+  const size_t begin = std::min(static_cast<size_t>(window_.pad_left), columns_);
+  const size_t count = std::min(static_cast<size_t>(window_.in_w), columns_ - begin);
   std::memset(pixels, pad, begin * 4);
-  kernel.interleave(rows, count, table, pixels + begin * 4);
+  kernel.interleave(rows, {count}, table, pixels + begin * 4);
   std::memset(pixels + (begin + count) * 4, pad, (columns_ - begin - count) * 4);
 }
 
-void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, size_t plane,
+void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
                           uint8_t* image, uint8_t* line) const {
-  for (size_t row = 0; row < rows_; ++row) {
+  const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
+  const size_t channel = plane % planes_ * (taps_ ? 1 : 4);
+  const size_t in_h = static_cast<size_t>(window_.in_h), in_w = static_cast<size_t>(window_.in_w);
+  const uint8_t* codes[kLookupGroup];
+  // Missing channels repeat the first one; their weights are zero.
+  for (size_t i = 0; i < kLookupGroup; ++i) {
+    const size_t c = !taps_ && channel + i < channels ? channel + i : channel;
+    codes[i] = input + (plane / planes_ * channels + c) * in_h * in_w;
+  }
+  uint8_t* to = image + plane * plane_bytes_;
+  if (phases_ == 1 && !taps_) {
+    std::memset(to, table.digit[0], plane_bytes_);
+    LookupArea area;
+    const size_t top = std::min(static_cast<size_t>(window_.pad_top), rows_);
+    const size_t left = std::min(static_cast<size_t>(window_.pad_left), columns_);
+    area.rows = std::min(in_h, rows_ - top);
+    area.width = std::min(in_w, columns_ - left);
+    area.source_stride = in_w;
+    area.target_stride = phase_columns_ * 4;
+    kernel.interleave(codes, area, table, to + (top * phase_columns_ + left) * 4);
+    return;
+  }
+  for (size_t row = 0; row < rows_; ++row, to += phases_ * phase_columns_ * 4) {
     if (!row_used_[row]) continue;
-    uint8_t* to = image + plane * plane_bytes_ + row * phases_ * phase_columns_ * 4;
     uint8_t* pixels = phases_ == 1 ? to : line;
-    FillRow(kernel, table, codes, plane, row, pixels, line + columns_ * 4);
+    FillRow(kernel, table, codes, row, pixels, line + columns_ * 4);
     if (phases_ == 1) continue;
-    for (size_t phase = 0; phase < phases_; ++phase, to += phase_columns_ * 4) {
+    for (size_t phase = 0; phase < phases_; ++phase) {
       if (!phase_used_[phase]) continue;
-      for (size_t x = phase, i = 0; x < columns_; x += phases_, ++i) std::memcpy(to + i * 4, pixels + x * 4, 4);
+      uint8_t* of_phase = to + phase * phase_columns_ * 4;
+      for (size_t x = phase, i = 0; x < columns_; x += phases_, ++i) std::memcpy(of_phase + i * 4, pixels + x * 4, 4);
     }
   }
 }

@@ -33,7 +33,7 @@ class ConvImage {
   size_t line_bytes() const { return columns_ * 4 + code_columns_; }
 
   // Fills one plane of the image from the codes of one batch entry ([C, H, W]).
-  void FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, size_t plane,
+  void FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
                  uint8_t* image, uint8_t* line) const;
 
   // Gathers the lane panel of `count` <= 32 output positions from `position` on, for convolution group `group`.
@@ -43,7 +43,8 @@ class ConvImage {
  private:
   explicit ConvImage(const Window2d& window);
   absl::Status Plan();
-  void FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, size_t plane, size_t row,
+  // Row `row` of a plane whose channels' codes begin at codes[0 .. 3].
+  void FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row,
                uint8_t* pixels, uint8_t* code_line) const;
 
   Window2d window_;

@@ -49,7 +49,10 @@ class LookupConv : public LookupNode {
     const size_t share = (positions_ + parts_ - 1) / parts_;
     chunk_lanes_ = std::min(chunk_lanes_, (share + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
     chunks_ = (positions_ + chunk_lanes_ - 1) / chunk_lanes_;
-    pass_blocks_ = std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1, row_blocks_);
+    decode_late_ = chunks_ == 1 && w.batch == 1;
+    pass_blocks_ = decode_late_ ? row_blocks_
+                                : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1,
+                                                     row_blocks_);
     PlanScratch();
   }
 
@@ -58,7 +61,7 @@ class LookupConv : public LookupNode {
                               static_cast<size_t>(problem_.window.in_h) * static_cast<size_t>(problem_.window.in_w);
     for (size_t first = 0; first < row_blocks_; first += pass_blocks_) {
       const size_t count = std::min(pass_blocks_, row_blocks_ - first);
-      DecodeWeights(args, first, count);
+      if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
         if (!is_pointwise_) FillImages(args, codes);
@@ -111,7 +114,8 @@ class LookupConv : public LookupNode {
   void PlanScratch() {
     images_ = plan_.Add(is_pointwise_ ? 0 : act_digits(), image_.bytes() + kPanelSlack, &images_stride_);
     line_ = plan_.Add(is_pointwise_ ? 0 : parts_, image_.line_bytes(), &line_stride_);
-    decoded_ = plan_.Add(weight_digits(), conv_groups_ * pass_blocks_ * block_units_ * kLookupUnit, &decoded_stride_);
+    const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
+    decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
     lanes_ = plan_.Add(parts_ * act_digits(), chunk_lanes_ * product_.groups * kLookupGroup + kPanelSlack,
                        &lanes_stride_);
     narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
@@ -122,17 +126,19 @@ class LookupConv : public LookupNode {
   uint8_t* LanePanels(const RunArgs& args, size_t part, size_t digit) const {
     return args.scratch + lanes_ + (part * act_digits() + digit) * lanes_stride_;
   }
+  // Row block `block` of all, as decoded block `to`.
+  void DecodeBlock(const RunArgs& args, size_t block, size_t to) const {
+    for (size_t d = 0; d < weight_digits(); ++d) {
+      uint8_t* digits = args.scratch + decoded_ + d * decoded_stride_ + to * block_units_ * kLookupUnit;
+      kernel_table().decode(stream_.data() + StreamBytes(block * block_units_, problem_.w.stored_bits()), block_units_,
+                            w_digits_.table[d], reinterpret_cast<int8_t*>(digits));
+    }
+  }
+
   // Row blocks first .. first + count - 1 of each convolution group, as [group][block].
   void DecodeWeights(const RunArgs& args, size_t first, size_t count) const {
     ForEachPart(args.pool, parts_, conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
-      for (size_t b = begin; b < end; ++b) {
-        const size_t block = b / count * row_blocks_ + first + b % count;
-        for (size_t d = 0; d < weight_digits(); ++d) {
-          uint8_t* to = args.scratch + decoded_ + d * decoded_stride_ + b * block_units_ * kLookupUnit;
-          kernel_table().decode(stream_.data() + StreamBytes(block * block_units_, problem_.w.stored_bits()),
-                                block_units_, w_digits_.table[d], reinterpret_cast<int8_t*>(to));
-        }
-      }
+      for (size_t b = begin; b < end; ++b) DecodeBlock(args, b / count * row_blocks_ + first + b % count, b);
     });
   }
 
@@ -159,7 +165,9 @@ class LookupConv : public LookupNode {
         if (pair != filled) FillLanes(args, codes, part, group, chunk);
         filled = pair;
         for (size_t b = count * row_part / row_parts; b < count * (row_part + 1) / row_parts; ++b) {
-          MultiplyBlock(args, part, n, group, chunk, first + b, group * count + b);
+          size_t decoded = group * count + b;
+          if (decode_late_) DecodeBlock(args, group * row_blocks_ + first + b, decoded = part);
+          MultiplyBlock(args, part, n, group, chunk, first + b, decoded);
         }
       }
     });
@@ -178,13 +186,13 @@ class LookupConv : public LookupNode {
         const uint8_t* from = codes + group * product_.groups * kLookupGroup * positions_ + p;
         for (size_t g = 0; g < product_.groups; ++g, from += kLookupGroup * positions_) {
           const uint8_t* rows[kLookupGroup] = {from, from + positions_, from + 2 * positions_, from + 3 * positions_};
-          kernel_table().interleave(rows, count, a_digits_.table[d], panel + g * kLookupGroupBytes);
+          kernel_table().interleave(rows, {count}, a_digits_.table[d], panel + g * kLookupGroupBytes);
         }
       }
     }
   }
 
-  // `decoded_block`: index among the decoded blocks of this pass.
+  // `decoded_block`: index among the decoded blocks.
   void MultiplyBlock(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
                      size_t decoded_block) const {
     const size_t output = group * group_outputs_ + block * block_rows_;
@@ -222,6 +230,7 @@ class LookupConv : public LookupNode {
   size_t block_units_ = 0;
   size_t chunk_lanes_ = 0, chunks_ = 0;  // of positions
   size_t pass_blocks_ = 0;
+  bool decode_late_ = false;  // a block is used once, right after it was decoded
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][output]
   // Scratch.

@@ -16,7 +16,13 @@ constexpr size_t kMaxMultiplier = 4;
 // 127 * 127 * taps must fit int32.
 constexpr size_t kMaxTaps = 133144;
 // Outputs that an epilogue call finishes at a time, about.
-constexpr size_t kChunkOutputs = 2048;
+constexpr size_t kChunkOutputs = 1024;
+// Rows of digits and sums are written in small overlapping pieces. Reading them back at once stalls until the stores have
+// left the store buffer, so several planes are prepared before the first is read, and several sums before the first is
+// finished.
+constexpr size_t kBatchBytes = 16 << 10;
+constexpr size_t kMaxBatch = 16;
+constexpr size_t kSlots = 4;
 // The session's arena limit decides; this one only keeps sizes from wrapping.
 constexpr int64_t kMaxPlaneBytes = int64_t{1} << 36;
 constexpr size_t kReadSlack = 128;
@@ -34,10 +40,6 @@ class LookupDepthwiseNode : public LookupNode {
     kernel_w_ = static_cast<size_t>(w.kernel_w + 3) / 4 * 4;
     taps_ = static_cast<size_t>(w.kernel_h) * kernel_w_;
     multiplier_ = static_cast<size_t>(w.out_channels_per_group());
-    row_used_.assign(rows_, 0);
-    for (int64_t y = 0; y < w.out_h; ++y) {
-      for (int64_t r = 0; r < w.kernel_h; ++r) row_used_[static_cast<size_t>(y * w.stride_h + r * w.dilation_h)] = 1;
-    }
     chunk_rows_ = std::clamp<size_t>(kChunkOutputs / out_w_, 1, out_h_);
     PackWeights();
     problem_.weights = nullptr;
@@ -45,10 +47,11 @@ class LookupDepthwiseNode : public LookupNode {
     const size_t digits = static_cast<size_t>(product_.weight_digits);
     const size_t chunk = chunk_rows_ * out_w_ + 16;
     decoded_ = plan_.Add(digits, units_ * kLookupUnit, &decoded_stride_);
-    planes_ = plan_.Add(parts_ * static_cast<size_t>(product_.act_digits), rows_ * columns_ + kReadSlack,
+    batch_ = std::clamp<size_t>(kBatchBytes / (rows_ * columns_), 1, kMaxBatch);
+    planes_ = plan_.Add(parts_ * batch_ * static_cast<size_t>(product_.act_digits), rows_ * columns_ + kReadSlack,
                         &planes_stride_);
-    narrow_ = plan_.Add(parts_, chunk * sizeof(int32_t), &narrow_stride_);
-    wide_ = plan_.Add(product_.wide() ? parts_ : 0, chunk * sizeof(int64_t), &wide_stride_);
+    narrow_ = plan_.Add(parts_ * kSlots, chunk * sizeof(int32_t), &narrow_stride_);
+    wide_ = plan_.Add(product_.wide() ? parts_ * kSlots : 0, chunk * sizeof(int64_t), &wide_stride_);
   }
 
   absl::Status Run(const RunArgs& args) override {
@@ -58,7 +61,7 @@ class LookupDepthwiseNode : public LookupNode {
     }
     const size_t planes = static_cast<size_t>(problem_.window.batch * problem_.window.in_channels);
     ForEachPart(args.pool, parts_, planes, [&](size_t part, size_t begin, size_t end) {
-      for (size_t plane = begin; plane < end; ++plane) RunPlane(args, part, plane);
+      RunPlanes(args, part, begin, end);
     });
     return absl::OkStatus();
   }
@@ -90,51 +93,82 @@ class LookupDepthwiseNode : public LookupNode {
     PackStream(codes.data(), units_, problem_.w.stored_bits(), stream_.data());
   }
 
-  uint8_t* Plane(const RunArgs& args, size_t part, size_t digit) const {
-    return args.scratch + planes_ + (part * static_cast<size_t>(product_.act_digits) + digit) * planes_stride_;
+  // Output rows of one channel.
+  struct Rows {
+    size_t o = 0;        // output channel
+    size_t y = 0;        // first row
+    size_t height = 0;   // rows
+    size_t element = 0;  // of the output
+  };
+
+  uint8_t* Plane(const RunArgs& args, size_t part, size_t batch_index, size_t digit) const {
+    const size_t plane = (part * batch_ + batch_index) * static_cast<size_t>(product_.act_digits) + digit;
+    return args.scratch + planes_ + plane * planes_stride_;
+  }
+  Sums SlotSums(const RunArgs& args, size_t part, size_t slot) const {
+    Sums sums;
+    sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + (part * kSlots + slot) * narrow_stride_);
+    sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + (part * kSlots + slot) * wide_stride_);
+    return sums;
   }
 
   // Digits of one channel with padding around.
   void FillPlane(const uint8_t* codes, const LookupTable& table, uint8_t* to) const {
     const Window2d& w = problem_.window;
-    const size_t in_w = static_cast<size_t>(w.in_w);
-    const size_t begin = std::min(static_cast<size_t>(w.pad_left), columns_);
-    const size_t count = std::min(in_w, columns_ - begin);
-    for (size_t row = 0; row < rows_; ++row, to += columns_) {
-      if (!row_used_[row]) continue;
-      const int64_t y = static_cast<int64_t>(row) - w.pad_top;
-      if (y < 0 || y >= w.in_h) {
-        std::memset(to, table.digit[0], columns_);
-        continue;
-      }
-      std::memset(to, table.digit[0], begin);
-      kernel_table().translate(codes + static_cast<size_t>(y) * in_w, count, table, to + begin);
-      std::memset(to + begin + count, table.digit[0], columns_ - begin - count);
-    }
+    std::memset(to, table.digit[0], rows_ * columns_);
+    LookupArea area;
+    const size_t top = std::min(static_cast<size_t>(w.pad_top), rows_);
+    const size_t left = std::min(static_cast<size_t>(w.pad_left), columns_);
+    area.rows = std::min(static_cast<size_t>(w.in_h), rows_ - top);
+    area.width = std::min(static_cast<size_t>(w.in_w), columns_ - left);
+    area.source_stride = static_cast<size_t>(w.in_w);
+    area.target_stride = columns_;
+    kernel_table().translate(codes, area, table, to + top * columns_ + left);
   }
 
-  void RunPlane(const RunArgs& args, size_t part, size_t plane) const {
-    const Window2d& w = problem_.window;
-    const size_t channels = static_cast<size_t>(w.in_channels);
-    const uint8_t* codes = Codes(args, 0) + plane * static_cast<size_t>(w.in_h) * static_cast<size_t>(w.in_w);
-    for (size_t d = 0; d < static_cast<size_t>(product_.act_digits); ++d) {
-      FillPlane(codes, a_digits_.table[d], Plane(args, part, d));
-    }
-    for (size_t m = 0; m < multiplier_; ++m) {
-      const size_t o = plane % channels * multiplier_ + m;
-      const size_t first = (plane / channels * problem_.outputs + o) * out_h_ * out_w_;
-      for (size_t y = 0; y < out_h_; y += chunk_rows_) {
-        RunRows(args, part, o, y, std::min(chunk_rows_, out_h_ - y), first + y * out_w_);
+  // Input planes begin .. end - 1 of the batch's channels.
+  void RunPlanes(const RunArgs& args, size_t part, size_t begin, size_t end) const {
+    const size_t channels = static_cast<size_t>(problem_.window.in_channels);
+    const size_t plane_size = static_cast<size_t>(problem_.window.in_h) * static_cast<size_t>(problem_.window.in_w);
+    Rows slots[kSlots];
+    size_t held = 0;
+    const auto finish = [&] {
+      for (size_t slot = 0; slot < held; ++slot) Finish(args, slots[slot], SlotSums(args, part, slot));
+      held = 0;
+    };
+    for (size_t first = begin; first < end; first += batch_) {
+      const size_t count = std::min(batch_, end - first);
+      for (size_t b = 0; b < count; ++b) {
+        for (size_t d = 0; d < static_cast<size_t>(product_.act_digits); ++d) {
+          FillPlane(Codes(args, 0) + (first + b) * plane_size, a_digits_.table[d], Plane(args, part, b, d));
+        }
+      }
+      for (size_t b = 0; b < count; ++b) {
+        const size_t n = (first + b) / channels, channel = (first + b) % channels;
+        for (size_t m = 0; m < multiplier_; ++m) {
+          for (size_t y = 0; y < out_h_; y += chunk_rows_) {
+            Rows& rows = slots[held];
+            rows.o = channel * multiplier_ + m;
+            rows.y = y;
+            rows.height = std::min(chunk_rows_, out_h_ - y);
+            rows.element = ((n * problem_.outputs + rows.o) * out_h_ + y) * out_w_;
+            AddUp(args, rows, Plane(args, part, b, 0), SlotSums(args, part, held));
+            if (++held == kSlots) finish();
+          }
+        }
       }
     }
+    finish();
   }
 
-  // Output rows y .. y + count - 1 of output channel o.
-  void RunRows(const RunArgs& args, size_t part, size_t o, size_t y, size_t count, size_t element) const {
+  void Finish(const RunArgs& args, const Rows& rows, const Sums& sums) const {
+    FinishSums(product_, sums, 0, rows.height * out_w_, problem_.epilogue.Row(args, rows.o, 0, rows.element),
+               Output(args) + rows.element);
+  }
+
+  // `planes`: the padded digits of the input channel, a plane per digit.
+  void AddUp(const RunArgs& args, const Rows& rows, const uint8_t* planes, const Sums& sums) const {
     const Window2d& w = problem_.window;
-    Sums sums;
-    sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
-    sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
     LookupDepthwise call;
     call.row_step = static_cast<size_t>(w.dilation_h) * columns_;
     call.kernel_h = static_cast<size_t>(w.kernel_h);
@@ -142,28 +176,26 @@ class LookupDepthwiseNode : public LookupNode {
     call.stride = static_cast<size_t>(w.stride_w);
     call.dilation = static_cast<size_t>(w.dilation_w);
     call.act_signed = product_.act_signed;
-    call.count = out_w_;
+    call.image_stride = static_cast<size_t>(w.stride_h) * columns_;
+    call.width = out_w_;
+    call.height = rows.height;
+    call.acc = sums.narrow;
+    const size_t count = rows.height * out_w_;
     bool first = true;
     for (int ad = 0; ad < product_.act_digits; ++ad) {
+      call.image = planes + static_cast<size_t>(ad) * planes_stride_ + rows.y * call.image_stride;
       for (int wd = 0; wd < product_.weight_digits; ++wd, first = false) {
         const size_t d = static_cast<size_t>(wd);
         call.weights =
-            reinterpret_cast<const int8_t*>(args.scratch + decoded_ + d * decoded_stride_) + o * taps_;
-        const uint8_t* plane = Plane(args, part, static_cast<size_t>(ad));
-        for (size_t i = 0; i < count; ++i) {
-          call.image = plane + (y + i) * static_cast<size_t>(w.stride_h) * columns_;
-          // Rows overlap by the multiple of 16 that a call writes, so they go in order.
-          call.acc = sums.narrow + i * out_w_;
-          kernel_table().depthwise(call);
-        }
+            reinterpret_cast<const int8_t*>(args.scratch + decoded_ + d * decoded_stride_) + rows.o * taps_;
+        kernel_table().depthwise(call);
         if (product_.offset()) {
-          const int32_t value = corrections_[d * problem_.outputs + o];
-          for (size_t i = 0; i < count * out_w_; ++i) sums.narrow[i] = WrappingAdd(sums.narrow[i], value);
+          const int32_t value = corrections_[d * problem_.outputs + rows.o];
+          for (size_t i = 0; i < count; ++i) sums.narrow[i] = WrappingAdd(sums.narrow[i], value);
         }
-        if (product_.wide()) AddTerm(sums.narrow, count * out_w_, 7 * (ad + wd), first, sums.wide);
+        if (product_.wide()) AddTerm(sums.narrow, count, 7 * (ad + wd), first, sums.wide);
       }
     }
-    FinishSums(product_, sums, 0, count * out_w_, problem_.epilogue.Row(args, o, 0, element), Output(args) + element);
   }
 
   Product product_;
@@ -173,8 +205,8 @@ class LookupDepthwiseNode : public LookupNode {
   size_t taps_ = 0;      // of one output, padded
   size_t multiplier_ = 1;
   size_t chunk_rows_ = 1;
+  size_t batch_ = 1;  // planes
   size_t units_ = 0;
-  std::vector<uint8_t> row_used_;
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][output]
   // Scratch.

@@ -118,7 +118,7 @@ class LookupGemm : public LookupNode {
       uint8_t* row = args.scratch + acts_ + r * acts_stride_;
       // Weights are zero beyond k, so these digits only have to exist.
       std::memset(row + problem_.k, 0, product_.groups * kLookupGroup - problem_.k);
-      kernel.translate(Codes(args, 0) + r / digits * problem_.k, problem_.k, a_digits_.table[r % digits], row);
+      kernel.translate(Codes(args, 0) + r / digits * problem_.k, {problem_.k}, a_digits_.table[r % digits], row);
       acts[r] = row;
     }
     const size_t chunk_blocks = chunk_lanes_ / kLookupLanes;
@@ -189,7 +189,7 @@ class LookupGemm : public LookupNode {
         for (size_t r = 0; r < RowsOfBlock(block); ++r) {
           const uint8_t* codes = Codes(args, 0) + (block * block_rows_ + r) * problem_.k;
           for (size_t d = 0; d < act_digits; ++d) {
-            kernel.translate(codes, problem_.k, a_digits_.table[d], line);
+            kernel.translate(codes, {problem_.k}, a_digits_.table[d], line);
             FillPanelRow(line, product_.groups, r, RowsOfBlock(block),
                          args.scratch + acts_ + (block * act_digits + d) * acts_stride_);
           }

@@ -88,7 +88,7 @@ class LookupMatMul : public LookupNode {
             const size_t k = g * kLookupGroup + i;
             rows[i] = k < problem_.k ? b + k * n + l : zeros;
           }
-          kernel_table().interleave(rows, lanes, w_digits_.table[d], panel);
+          kernel_table().interleave(rows, {lanes}, w_digits_.table[d], panel);
         }
       }
     }
@@ -123,7 +123,7 @@ class LookupMatMul : public LookupNode {
     std::memset(line + problem_.k, 0, line_stride_ - problem_.k);
     for (size_t r = 0; r < count; ++r) {
       for (size_t d = 0; d < static_cast<size_t>(product_.act_digits); ++d) {
-        kernel_table().translate(a + r * problem_.k, problem_.k, a_digits_.table[d], line);
+        kernel_table().translate(a + r * problem_.k, {problem_.k}, a_digits_.table[d], line);
         FillPanelRow(line, product_.groups, r, count, RowPanel(args, part, d));
       }
     }

@@ -1,6 +1,8 @@
 // The uniform INT8 baseline: u8 activations with a zero point, symmetric s8 weights, everything but the residual applied
 // by oneDNN.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
@@ -19,7 +21,22 @@ namespace tally {
 namespace onednn {
 namespace {
 
+// Bytes of one padded image.
+constexpr int64_t kMaxPaddedBytes = int64_t{1} << 28;
+
 int MaxSource() { return HasExactU8Products() ? 255 : 127; }
+
+// Padding means the value 0, hence the zero point. oneDNN pads with 0; where that is not the same, the input is padded
+// beforehand and the node has no padding of its own.
+DotNode NodeOfProduct(const DotNode& node, const UniformQuantizer& quantizer) {
+  DotNode product = node;
+  if (quantizer.zero_point == 0) return product;
+  Window2d& w = product.window;
+  w.in_h += w.pad_top + w.pad_bottom;
+  w.in_w += w.pad_left + w.pad_right;
+  w.pad_top = w.pad_left = w.pad_bottom = w.pad_right = 0;
+  return product;
+}
 
 class Int8Dot : public CompiledNode {
  public:
@@ -29,6 +46,7 @@ class Int8Dot : public CompiledNode {
     const Window2d& w = dot_.window;
     const Int8Form& form = *context.input(1)->int8;
     const UniformQuantizer quantizer = MakeUniformQuantizer(*context.input(0)->range, max_source_);
+    zero_point_ = static_cast<uint8_t>(quantizer.zero_point);
     std::vector<float> scales(static_cast<size_t>(w.out_channels));
     for (size_t o = 0; o < scales.size(); ++o) {
       scales[o] = quantizer.scale * form.scales[form.scales.size() == 1 ? 0 : o];
@@ -45,14 +63,10 @@ class Int8Dot : public CompiledNode {
       dnnl::primitive_attr attributes = UserScratchpad();
       attributes.set_output_scales(
           1 << 1, std::vector<float>(scales.begin() + slice.channel_begin, scales.begin() + slice.channel_end));
-      // oneDNN's inner product takes no zero point; MakeBias corrects for it. Its convolution also corrects the padding.
-      if (dot_.is_conv && quantizer.zero_point != 0) {
-        attributes.set_zero_points(DNNL_ARG_SRC, 0, {quantizer.zero_point});
-      }
       attributes.set_post_ops(post_ops);
       return attributes;
     };
-    product_.emplace(dot_, operands, context.num_threads, engine);
+    product_.emplace(NodeOfProduct(dot_, quantizer), operands, context.num_threads, engine);
   }
 
   absl::Status Run(const RunArgs& args) override {
@@ -63,7 +77,11 @@ class Int8Dot : public CompiledNode {
     if (dot_.has_residual) tail.residual = static_cast<const float*>(args.inputs[3]);
     tail.activation = tail_activation_;
     const auto gather = [&](const Block& block, size_t, uint8_t* to) {
-      GatherPixels(source, block, dot_.window.group, all_channels(), ByteMap(), to);
+      if (zero_point_ == 0) {
+        GatherPixels(source, block, dot_.window.group, all_channels(), ByteMap(), to);
+      } else {
+        GatherPadded(source, block, to);
+      }
     };
     const auto finish = [&](const Block& block, const uint8_t* results) {
       ScatterPixels(reinterpret_cast<const float*>(results), block, tail, out);
@@ -83,10 +101,33 @@ class Int8Dot : public CompiledNode {
  private:
   Segment all_channels() const { return {0, dot_.window.in_channels_per_group()}; }
 
-  // oneDNN adds the bias before it scales.
+  // GatherPixels for a block of the padded input.
+  void GatherPadded(const uint8_t* source, const Block& padded, uint8_t* to) const {
+    const Window2d& w = dot_.window;
+    const int64_t width = w.in_w + w.pad_left + w.pad_right;
+    const size_t row_bytes = static_cast<size_t>(width * w.in_channels);
+    Block row = padded;
+    row.positions = w.in_h * w.in_w;
+    row.position_count = w.in_w;
+    row.images = 1;
+    for (int64_t image = 0; image < padded.images; ++image) {
+      row.image_begin = padded.image_begin + image;
+      const int64_t first = padded.position_begin / width - w.pad_top;
+      for (int64_t y = first; y < first + padded.position_count / width; ++y, to += row_bytes) {
+        const bool inside = y >= 0 && y < w.in_h;
+        if (!inside || w.in_w < width) std::memset(to, zero_point_, row_bytes);
+        if (!inside) continue;
+        row.position_begin = y * w.in_w;
+        GatherPixels(source, row, w.group, all_channels(), ByteMap(), to + w.pad_left * w.in_channels);
+      }
+    }
+  }
+
+  // oneDNN adds the bias before it scales. Its inner product takes no zero point, and its convolutions correct some
+  // paddings for it wrongly (one side wider than the kernel, with groups); the bias corrects for it here.
   void MakeBias(const NodeContext& context, const Int8Form& form, const UniformQuantizer& quantizer,
                 const std::vector<float>& scales) {
-    const bool corrects = !dot_.is_conv && quantizer.zero_point != 0;
+    const bool corrects = quantizer.zero_point != 0;
     if (!dot_.has_bias && !corrects) return;
     bias_.assign(scales.size(), 0.0f);
     const int64_t k = dot_.window.k();
@@ -118,6 +159,7 @@ class Int8Dot : public CompiledNode {
 
   DotNode dot_;
   int max_source_;
+  uint8_t zero_point_ = 0;
   std::vector<float> bias_;
   Activation tail_activation_;  // what oneDNN does not apply
   std::optional<SlicedDot> product_;  // none when there are no outputs
@@ -146,6 +188,12 @@ class Int8Backend : public Backend {
     const Tensor* bias = context.input(2);
     if (bias != nullptr && !bias->is_constant()) {
       return Unsupported(absl::StrCat(Subject("bias", *bias), " is not constant"));
+    }
+    const Window2d& w = dot->window;
+    const int64_t padded = (w.in_h + w.pad_top + w.pad_bottom) * (w.in_w + w.pad_left + w.pad_right);
+    if (padded > kMaxPaddedBytes / std::max<int64_t>(w.in_channels, 1)) {
+      return Unsupported(absl::StrCat("padded input of ", padded, " pixels x ", w.in_channels, " channels > ",
+                                      kMaxPaddedBytes));
     }
     const int64_t max_k = std::numeric_limits<int32_t>::max() / (MaxSource() * 127);
     if (dot->window.k() > max_k) {

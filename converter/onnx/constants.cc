@@ -107,10 +107,8 @@ absl::Status CopyTyped(const TensorProto& proto, size_t count, uint8_t* to) {
   switch (proto.data_type()) {
     case TensorProto::FLOAT: return CopyField("float_data", proto.float_data(), count, floats);
     case TensorProto::DOUBLE: return CopyField("double_data", proto.double_data(), count, floats);
-    case TensorProto::INT64:
-      return CopyField("int64_data", proto.int64_data(), count, reinterpret_cast<int64_t*>(to));
-    case TensorProto::INT32:
-      return CopyField("int32_data", proto.int32_data(), count, reinterpret_cast<int32_t*>(to));
+    case TensorProto::INT64: return CopyField("int64_data", proto.int64_data(), count, reinterpret_cast<int64_t*>(to));
+    case TensorProto::INT32: return CopyField("int32_data", proto.int32_data(), count, reinterpret_cast<int32_t*>(to));
     case TensorProto::INT8: return CopyNarrow(proto, count, -128, 127, reinterpret_cast<int8_t*>(to));
     case TensorProto::UINT8: return CopyNarrow(proto, count, 0, 255, to);
     case TensorProto::BOOL: return CopyNarrow(proto, count, 0, 1, to);
@@ -209,8 +207,9 @@ absl::StatusOr<Tensor> ConstantReader::Read(const TensorProto& proto, std::strin
                  " of " + OnnxTypeName(proto.data_type()) + ", found " + std::to_string(proto.raw_data().size()));
     }
   } else {
-    const uint64_t held = static_cast<uint64_t>(proto.float_data_size()) + static_cast<uint64_t>(proto.int32_data_size()) +
-                          static_cast<uint64_t>(proto.int64_data_size()) + static_cast<uint64_t>(proto.double_data_size());
+    const uint64_t held =
+        static_cast<uint64_t>(proto.float_data_size()) + static_cast<uint64_t>(proto.int32_data_size()) +
+        static_cast<uint64_t>(proto.int64_data_size()) + static_cast<uint64_t>(proto.double_data_size());
     if (held != count) return CountMismatch("the typed fields", count, held);
   }
   uint8_t* to = nullptr;

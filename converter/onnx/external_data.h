@@ -1,5 +1,5 @@
-// Weights that an ONNX file keeps in files beside it. Untrusted: the location is relative, goes down only, and no part of
-// it is a symbolic link (the installed ONNX library checks none of this).
+// Weights that an ONNX file keeps in files beside it. Untrusted: the location is relative, goes down only, and no part
+// of it is a symbolic link (the installed ONNX library checks none of this).
 #ifndef TALLY_CONVERTER_ONNX_EXTERNAL_DATA_H_
 #define TALLY_CONVERTER_ONNX_EXTERNAL_DATA_H_
 

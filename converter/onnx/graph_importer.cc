@@ -1,5 +1,6 @@
 #include "converter/onnx/graph_importer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -17,8 +18,8 @@ absl::Status Bad(const std::string& what, const std::string& name, const std::st
 
 // The element types of docs/operators.md, of a node's first input.
 bool TakesElementType(const std::string& op, DType dtype) {
-  constexpr const char* kAny[] = {"Cast",    "Concat", "Flatten", "Gather",    "Identity",  "Pad",      "Reshape",
-                                  "Shape",   "Slice",  "Split",   "Squeeze",   "Transpose", "Unsqueeze"};
+  constexpr const char* kAny[] = {"Cast",  "Concat", "Flatten", "Gather",  "Identity",  "Pad",      "Reshape",
+                                  "Shape", "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
   if (dtype == DType::kFloat32) return true;
   for (const char* any : kAny) {
     if (op == any) return true;
@@ -122,15 +123,17 @@ absl::Status GraphImporter::AddInputs(const onnx::GraphProto& proto) {
     }
     const onnx::TensorShapeProto& shape = type.tensor_type().shape();
     if (shape.dim_size() > kMaxRank) {
-      return MakeError(ErrorId::kLimitCount,
-                       "rank: expected at most " + std::to_string(kMaxRank) + ", found " + std::to_string(shape.dim_size()),
-                       {"", "", -1, "input " + Quoted(input.name())});
+      return MakeError(
+          ErrorId::kLimitCount,
+          "rank: expected at most " + std::to_string(kMaxRank) + ", found " + std::to_string(shape.dim_size()),
+          {"", "", -1, "input " + Quoted(input.name())});
     }
     for (const onnx::TensorShapeProto::Dimension& dim : shape.dim()) {
       if (dim.dim_value() > kMaxExtent) {
-        return MakeError(ErrorId::kBadShape,
-                         "expected extents up to " + std::to_string(kMaxExtent) + ", found " + std::to_string(dim.dim_value()),
-                         {"", "", -1, "input " + Quoted(input.name())});
+        return MakeError(
+            ErrorId::kBadShape,
+            "expected extents up to " + std::to_string(kMaxExtent) + ", found " + std::to_string(dim.dim_value()),
+            {"", "", -1, "input " + Quoted(input.name())});
       }
       // Exporters write 0 or -1 for extents that they do not know.
       if (dim.dim_value() > 0) {
@@ -229,6 +232,9 @@ absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
     if (!node.has_input(static_cast<size_t>(i))) node.Fail("input " + std::to_string(i) + " is absent");
   }
   if (node.num_outputs() == 0) node.Fail("expected an output");
+  if (node.num_outputs() > static_cast<size_t>(kMaxTensors) - std::min<size_t>(kMaxTensors, graph_.tensors.size())) {
+    return MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxTensors) + " tensors");
+  }
   if (node.ok()) row->import(node);
   return node.Finish();
 }
@@ -275,9 +281,10 @@ absl::Status GraphImporter::CheckWeightsAreFinite() const {
       const size_t count = tensor.elements();
       for (size_t i = 0; i < count; ++i) {
         if (std::isfinite(values[i])) continue;
-        return MakeError(ErrorId::kNonFiniteWeight,
-                         "expected a finite value at index " + std::to_string(i) + ", found " + std::to_string(values[i]),
-                         {"", "", -1, "tensor " + Quoted(tensor.name)});
+        return MakeError(
+            ErrorId::kNonFiniteWeight,
+            "expected a finite value at index " + std::to_string(i) + ", found " + std::to_string(values[i]),
+            {"", "", -1, "tensor " + Quoted(tensor.name)});
       }
     }
   }

@@ -1,5 +1,5 @@
-// Builds a Graph from an onnx::GraphProto. The state of one import; NodeImport (node_import.h) is the view of it that the
-// importer of one operator works with.
+// Builds a Graph from an onnx::GraphProto. The state of one import; NodeImport (node_import.h) is the view of it that
+// the importer of one operator works with.
 #ifndef TALLY_CONVERTER_ONNX_GRAPH_IMPORTER_H_
 #define TALLY_CONVERTER_ONNX_GRAPH_IMPORTER_H_
 
@@ -74,12 +74,12 @@ class GraphImporter {
   NameSet node_names_;
   std::unordered_set<std::string> given_names_;  // of nodes, as far as they are imported
   NameSet tensor_names_;
-  std::unordered_map<std::string, int> values_;           // ONNX name -> tensor
-  std::unordered_map<std::string, size_t> uses_;          // ONNX name -> readers, graph outputs included
-  std::unordered_map<std::string, int64_t> symbols_;      // name -> extent (negative)
-  std::map<std::pair<int, double>, int> transposed_;      // (matrix, factor) -> transposed copy
-  std::map<std::pair<int, double>, int> scaled_;          // (tensor, factor) -> scaled copy
-  std::vector<bool> known_;                               // per tensor: its value is known before the run
+  std::unordered_map<std::string, int> values_;       // ONNX name -> tensor
+  std::unordered_map<std::string, size_t> uses_;      // ONNX name -> readers, graph outputs included
+  std::unordered_map<std::string, int64_t> symbols_;  // name -> extent (negative)
+  std::map<std::pair<int, double>, int> transposed_;  // (matrix, factor) -> transposed copy
+  std::map<std::pair<int, double>, int> scaled_;      // (tensor, factor) -> scaled copy
+  std::vector<bool> known_;                           // per tensor: its value is known before the run
   std::vector<PendingSplit> pending_splits_;
 };
 

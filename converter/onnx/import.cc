@@ -45,7 +45,8 @@ absl::Status Parse(const std::string& path, const ImportOptions& options, onnx::
                                                   " bytes besides weights, found " + std::to_string(structure));
   }
   if (!valid || !model->ParseFromArray(file.data(), static_cast<int>(file.size()))) {
-    return MakeError(ErrorId::kBadOnnx, "not a valid protobuf of an ONNX model (" + std::to_string(file.size()) + " bytes)");
+    return MakeError(ErrorId::kBadOnnx,
+                     "not a valid protobuf of an ONNX model (" + std::to_string(file.size()) + " bytes)");
   }
   if (!model->has_graph()) return MakeError(ErrorId::kBadOnnx, "expected a model with a graph, found none");
   return absl::OkStatus();

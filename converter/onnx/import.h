@@ -14,9 +14,9 @@ struct ImportOptions {
   Limits limits;
 };
 
-// Imports and canonicalises (docs/operators.md): dynamic extents become symbols; opset differences (attributes that became
-// inputs and back) are resolved; Gemm and MatMul with a constant matrix become Gemm with weight [N, K]. All unsupported
-// operators, opsets and forms are listed in one kUnsupportedOnnx. Other errors: kBadOnnx, kBadExternalData,
+// Imports and canonicalises (docs/operators.md): dynamic extents become symbols; opset differences (attributes that
+// became inputs and back) are resolved; Gemm and MatMul with a constant matrix become Gemm with weight [N, K]. All
+// unsupported operators, opsets and forms are listed in one kUnsupportedOnnx. Other errors: kBadOnnx, kBadExternalData,
 // kNonFiniteWeight, limits. External data must lie inside the model's folder (no "..", no absolute path, no symlink).
 absl::StatusOr<Graph> ImportOnnx(const std::string& path, const ImportOptions& options = {});
 

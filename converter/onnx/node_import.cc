@@ -157,6 +157,11 @@ void NodeImport::Emit(Node node, size_t outputs) {
 }
 
 int NodeImport::EmitPart(Node node, const std::string& suffix) {
+  // One ONNX node may ask for many (Sum).
+  if (importer_.graph_.nodes.size() >= static_cast<size_t>(kMaxNodes)) {
+    status_ = MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxNodes) + " nodes");
+    return -1;
+  }
   node.name = importer_.node_names_.Unique(name_ + "_" + suffix);
   const int output = NewTensor(suffix, InputsKnown(node));
   node.outputs = {output};

@@ -75,8 +75,8 @@ class NodeImport {
   int AddConstant(const std::string& suffix, Tensor tensor);
   int AddInts(const std::string& suffix, const std::vector<int64_t>& values);
   int AddFloat(const std::string& suffix, float value);  // a scalar
-  // Input i, a float32 matrix, transposed or not, times `factor`: the same constant when that changes nothing, and one copy
-  // for all nodes that ask for the same.
+  // Input i, a float32 matrix, transposed or not, times `factor`: the same constant when that changes nothing, and one
+  // copy for all nodes that ask for the same.
   int Matrix(size_t i, bool transposed, float factor);
 
   // Checks what must hold at the end: attributes all asked for, outputs all made or unused.

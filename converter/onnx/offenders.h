@@ -23,7 +23,8 @@ class Offenders {
 
   bool empty() const { return groups_.empty(); }
 
-  // OK when there is none. Equal reasons are grouped: "LayerNormalization: not a supported operator ("ln1", "ln2"); ...".
+  // OK when there is none. Equal reasons are grouped: "LayerNormalization: not a supported operator ("ln1", "ln2");
+  // ...".
   absl::Status ToStatus() const {
     if (groups_.empty()) return absl::OkStatus();
     std::string text;

@@ -1,5 +1,5 @@
-// ONNX operators that are imported, and how. One row per operator; the importers rewrite every opset's form into the one of
-// docs/operators.md.
+// ONNX operators that are imported, and how. One row per operator; the importers rewrite every opset's form into the
+// one of docs/operators.md.
 #ifndef TALLY_CONVERTER_ONNX_OPERATORS_H_
 #define TALLY_CONVERTER_ONNX_OPERATORS_H_
 

@@ -12,8 +12,8 @@ int IntsInputOrAttribute(NodeImport& n, size_t i, const char* name, int64_t inpu
     n.RequireKnown(i, name);
     return n.input(i);
   }
-  if (n.has_input(i)) n.Fail("input " + std::to_string(i) + ": " + name + " is an attribute before opset " +
-                             std::to_string(input_since));
+  if (n.has_input(i))
+    n.Fail("input " + std::to_string(i) + ": " + name + " is an attribute before opset " + std::to_string(input_since));
   const std::vector<int64_t> values = n.Ints(name);
   return n.Has(name) ? n.AddInts(name, values) : -1;
 }

@@ -59,8 +59,8 @@ void ImportConv(NodeImport& n) {
     if (rank < 3) return n.Fail("weight: expected rank 3 or more, found " + ShapeString(weight->shape));
     if (!CheckSpatialAxes(n, rank - 2)) return;
     if (!kernel.empty() && Shape(weight->shape.begin() + 2, weight->shape.end()) != kernel) {
-      return n.Fail("kernel_shape: expected the weight's " + ShapeString(weight->shape) + " without its first two, found " +
-                    ShapeString(kernel));
+      return n.Fail("kernel_shape: expected the weight's " + ShapeString(weight->shape) +
+                    " without its first two, found " + ShapeString(kernel));
     }
   } else if (!kernel.empty() && !CheckSpatialAxes(n, kernel.size())) {
     return;

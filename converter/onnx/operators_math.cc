@@ -61,10 +61,10 @@ void ImportSum(NodeImport& n) {
   }
   if (n.num_inputs() == 1) return n.Emit(n.MakeNode("Identity", {n.input(0)}));
   int sum = n.input(0);
-  for (size_t i = 1; i + 1 < n.num_inputs(); ++i) {
+  for (size_t i = 1; i + 1 < n.num_inputs() && n.ok(); ++i) {
     sum = n.EmitPart(n.MakeNode("Add", {sum, n.input(i)}), "sum");
   }
-  n.Emit(n.MakeNode("Add", {sum, n.input(n.num_inputs() - 1)}));
+  if (n.ok()) n.Emit(n.MakeNode("Add", {sum, n.input(n.num_inputs() - 1)}));
 }
 
 void ImportSoftmax(NodeImport& n) {
@@ -88,7 +88,8 @@ void ImportCast(NodeImport& n) {
   const int64_t to = n.Int("to", 0);
   DType dtype;
   if (to < 0 || to > 255 || !DTypeOfOnnx(static_cast<int>(to), &dtype)) {
-    return n.Unsupported("to element type " + (to < 0 || to > 255 ? std::to_string(to) : OnnxTypeName(static_cast<int>(to))));
+    return n.Unsupported("to element type " +
+                         (to < 0 || to > 255 ? std::to_string(to) : OnnxTypeName(static_cast<int>(to))));
   }
   node.SetString("to", DTypeName(dtype));
   n.Emit(std::move(node));

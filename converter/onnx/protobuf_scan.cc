@@ -12,13 +12,9 @@ constexpr int kMaxDepth = 100;
 bool Descend(Message message, uint64_t field, Message* child) {
   switch (message) {
     case Message::kModel: *child = Message::kGraph; return field == 7;
-    case Message::kGraph:
-      *child = field == 1 ? Message::kNode : Message::kTensor;
-      return field == 1 || field == 5;
+    case Message::kGraph: *child = field == 1 ? Message::kNode : Message::kTensor; return field == 1 || field == 5;
     case Message::kNode: *child = Message::kAttribute; return field == 5;
-    case Message::kAttribute:
-      *child = field == 5 ? Message::kTensor : Message::kGraph;
-      return field == 5 || field == 6;
+    case Message::kAttribute: *child = field == 5 ? Message::kTensor : Message::kGraph; return field == 5 || field == 6;
     case Message::kTensor: return false;
   }
   return false;

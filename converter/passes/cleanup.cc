@@ -10,9 +10,8 @@
 namespace tally {
 namespace {
 
-constexpr uint64_t kMaxFoldedBytes = uint64_t{1} << 30;
-// Of all folded constants together; nodes beyond it stay nodes, so that a small file cannot ask for endless memory.
-constexpr uint64_t kMaxFoldedTotal = uint64_t{2} << 30;
+// Of all folded constants together. 2^34 steps take about 10 seconds.
+constexpr EvaluationBudget kFolding = {uint64_t{1} << 30, uint64_t{1} << 34};
 
 absl::Status WithNode(const absl::Status& status, const Node& node) {
   return AddWhere(status, {"", "", -1, "node " + Quoted(node.name) + " (" + Quoted(node.op) + ")"});
@@ -94,7 +93,7 @@ absl::Status RemoveIdentities(Graph* graph) {
 absl::Status FoldConstants(Graph* graph) {
   TALLY_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Create(1));
   const GraphIndex index(*graph);
-  uint64_t total = 0;
+  EvaluationBudget budget = kFolding;
   for (Node& node : graph->nodes) {
     std::vector<const Tensor*> inputs;
     bool foldable = !node.inputs.empty();
@@ -107,13 +106,11 @@ absl::Status FoldConstants(Graph* graph) {
       foldable = foldable && t >= 0 && !index.is_output[static_cast<size_t>(t)];
     }
     if (!foldable) continue;
-    absl::StatusOr<std::vector<Tensor>> values =
-        EvaluateNode(node, inputs, std::min(kMaxFoldedBytes, kMaxFoldedTotal - total), pool.get());
+    absl::StatusOr<std::vector<Tensor>> values = EvaluateNode(node, inputs, &budget, pool.get());
     if (!values.ok()) return WithNode(values.status(), node);
     if (values->size() != node.outputs.size()) continue;
     for (size_t i = 0; i < values->size(); ++i) {
       Tensor& output = graph->tensors[static_cast<size_t>(node.outputs[i])];
-      total += (*values)[i].data.size();
       (*values)[i].name = output.name;
       output = std::move((*values)[i]);
     }

@@ -88,9 +88,7 @@ class HardActivationFuser {
     return false;
   }
 
-  void Become(Node* node, const char* op, int x) {
-    *node = Node{node->name, op, {x}, node->outputs, {}};
-  }
+  void Become(Node* node, const char* op, int x) { *node = Node{node->name, op, {x}, node->outputs, {}}; }
 
   // Removes `node`, whose input edge from x goes as well.
   void Drop(Node* node) { MarkRemoved(node); }

@@ -31,8 +31,9 @@ NameSet NameSet::OfNodes(const Graph& graph) {
 
 std::string NameSet::Unique(const std::string& wanted) {
   if (names_.insert(wanted).second) return wanted;
-  for (int i = 1;; ++i) {
-    std::string name = wanted + "_" + std::to_string(i);
+  int& suffix = next_suffix_[wanted];
+  for (;;) {
+    std::string name = wanted + "_" + std::to_string(++suffix);
     if (names_.insert(name).second) return name;
   }
 }

@@ -3,6 +3,7 @@
 #define TALLY_CONVERTER_PASSES_GRAPH_UTIL_H_
 
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -39,6 +40,7 @@ class NameSet {
 
  private:
   std::unordered_set<std::string> names_;
+  std::unordered_map<std::string, int> next_suffix_;  // so that many equal wishes do not try the same suffixes again
 };
 
 // Rewrites mark a node for removal by emptying its operator; this drops the marked ones.
@@ -58,8 +60,9 @@ Tensor MakeInt64Constant(const std::string& name, const std::vector<int64_t>& va
 // The transpose of a plain float32 matrix (rank 2), each value multiplied by `factor` in float64.
 Tensor TransposedMatrix(const Tensor& matrix, double factor);
 
-// Points input `input` of `node` at `constant`. When the constant it replaces has no other use (`uses` == 1), its data is
-// exchanged in place and the name stays; otherwise a tensor with a derived name is added. Returns the tensor's index.
+// Points input `input` of `node` at `constant`. When the constant it replaces has no other use (`uses` == 1), its data
+// is exchanged in place and the name stays; otherwise a tensor with a derived name is added. Returns the tensor's
+// index.
 int ReplaceConstantInput(Graph* graph, NameSet* names, Node* node, size_t input, size_t uses, Tensor constant);
 
 inline int InputOrAbsent(const Node& node, size_t i) { return i < node.inputs.size() ? node.inputs[i] : -1; }

@@ -55,8 +55,8 @@ void TakeOverOutput(Graph* graph, GraphIndex* index, int linear, int behind) {
   MarkRemoved(&graph->nodes[static_cast<size_t>(behind)]);
 }
 
-// Whether `shape` broadcasts to one value per output and leaves the Conv's or Gemm's output shape alone. `rank`: of that
-// output, -1 when unknown.
+// Whether `shape` broadcasts to one value per output and leaves the Conv's or Gemm's output shape alone. `rank`: of
+// that output, -1 when unknown.
 bool VariesAlongOutputsOnly(const Node& node, const Shape& shape, int64_t outputs, int rank) {
   const int dims = static_cast<int>(shape.size());
   if (dims > (rank < 0 ? 1 : rank)) return false;
@@ -237,8 +237,9 @@ absl::Status FuseBias(Graph* graph) {
       }
       Node& node = graph->nodes[static_cast<size_t>(linear.node)];
       const Tensor& addend = graph->tensors[static_cast<size_t>(constant)];
-      const int rank = node.op == "Conv" ? static_cast<int>(graph->tensors[static_cast<size_t>(node.inputs[1])].shape.size())
-                                         : types.Rank(x);
+      const int rank = node.op == "Conv"
+                           ? static_cast<int>(graph->tensors[static_cast<size_t>(node.inputs[1])].shape.size())
+                           : types.Rank(x);
       if (!VariesAlongOutputsOnly(node, addend.shape, linear.outputs, rank)) continue;
       const bool single = addend.elements() == 1;
       float* bias = nullptr;

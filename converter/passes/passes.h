@@ -8,17 +8,19 @@
 
 namespace tally {
 
-// Nodes whose inputs are all plain constants are computed and replaced by their value (at most 1 GiB each).
+// Nodes whose inputs are all plain constants are computed and replaced by their value (1 GiB in all; nodes beyond that,
+// or that would take very long, stay nodes).
 absl::Status FoldConstants(Graph* graph);
 // Identity and Dropout disappear.
 absl::Status RemoveIdentities(Graph* graph);
 // BatchNormalization after Conv or Gemm folds into weight and bias (float64); any other becomes Mul and Add with
 // per-channel constants (where the rank is unknown it stays). Errors: kNonFiniteWeight.
 absl::Status FoldBatchNormalization(Graph* graph);
-// MatMul whose right operand is a plain float32 matrix (or one behind leading extents of 1 that do not change the result's
-// rank) becomes Gemm with weight [N, K].
+// MatMul whose right operand is a plain float32 matrix (or one behind leading extents of 1 that do not change the
+// result's rank) becomes Gemm with weight [N, K].
 absl::Status CanonicalizeGemm(Graph* graph);
-// The forms of HardSigmoid and HardSwish that exporters spell out, x * Clip(x + 3, 0, 6) / 6 and relatives, become one node.
+// The forms of HardSigmoid and HardSwish that exporters spell out, x * Clip(x + 3, 0, 6) / 6 and relatives, become one
+// node.
 absl::Status FuseHardActivations(Graph* graph);
 // Add or Sub of a per-output constant after Conv or Gemm becomes its bias.
 absl::Status FuseBias(Graph* graph);

@@ -1,5 +1,6 @@
 #include "converter/passes/type_inference.h"
 
+#include <limits>
 #include <utility>
 
 #include "format/checked.h"
@@ -9,7 +10,40 @@ namespace tally {
 namespace {
 
 // Values that describe shapes are tiny; anything larger is not worth following.
-constexpr uint64_t kMaxValueBytes = 4096;
+constexpr EvaluationBudget kShapeArithmetic = {4096, 65536};
+
+// Multiply-adds per output element.
+uint64_t Depth(const Node& node, const std::vector<TensorType>& inputs) {
+  if (node.op == "MatMul" || node.op == "Gemm") {
+    return inputs[0].shape.empty() ? 1 : static_cast<uint64_t>(inputs[0].shape.back());
+  }
+  if (node.op == "Conv") {
+    const TensorType& weight = inputs[1];
+    return static_cast<uint64_t>(weight.shape[0] == 0 ? 0 : weight.elements() / weight.shape[0]);
+  }
+  uint64_t window = 1;
+  for (int64_t extent : node.GetInts("kernel_shape")) window *= static_cast<uint64_t>(extent);
+  return window;
+}
+
+// False when the node needs more than is left; otherwise takes it from the budget.
+bool Spend(const Node& node, const std::vector<TensorType>& inputs, const std::vector<TensorType>& outputs,
+           EvaluationBudget* budget) {
+  EvaluationBudget needed;
+  for (const TensorType& type : inputs) needed.steps += static_cast<uint64_t>(type.elements());
+  for (const TensorType& type : outputs) {
+    uint64_t steps = 0;
+    if (!CheckedMul(static_cast<uint64_t>(type.elements()), Depth(node, inputs), &steps) ||
+        !CheckedAdd(needed.steps, steps, &needed.steps) ||
+        !CheckedAdd<uint64_t>(needed.bytes, type.bytes(), &needed.bytes)) {
+      return false;
+    }
+  }
+  if (needed.bytes > budget->bytes || needed.steps > budget->steps) return false;
+  budget->bytes -= needed.bytes;
+  budget->steps -= needed.steps;
+  return true;
+}
 
 // Symbols that occur somewhere else than as extent 0 of an input.
 std::vector<bool> InnerSymbols(const Graph& graph) {
@@ -24,8 +58,8 @@ std::vector<bool> InnerSymbols(const Graph& graph) {
   return inner;
 }
 
-// Extents that differ between symbols and between bindings. 64 and 96: multiples of 32, because networks that halve their
-// input five times often need that.
+// Extents that differ between symbols and between bindings. 64 and 96: multiples of 32, because networks that halve
+// their input five times often need that.
 int64_t TrialExtent(bool inner, size_t symbol, int binding) {
   const int64_t s = static_cast<int64_t>(symbol);
   if (!inner) return s + 1 + binding;
@@ -37,7 +71,7 @@ TensorView ViewOf(const Tensor& tensor) { return {tensor.data.data(), tensor.dty
 }  // namespace
 
 absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Node& node, const std::vector<const Tensor*>& inputs,
-                                                 uint64_t byte_limit, ThreadPool* pool) {
+                                                 EvaluationBudget* budget, ThreadPool* pool) {
   const OpDef* def = FindOp(node.op);
   if (def == nullptr || def->eval == nullptr) return std::vector<Tensor>();
   std::vector<TensorType> input_types(inputs.size());
@@ -51,16 +85,7 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Node& node, const std::ve
   std::vector<TensorType> types;
   if (absl::Status status = InferNode(*def, infer, &types); !status.ok()) return status;
 
-  uint64_t total = 0;
-  for (const TensorType& type : types) {
-    int64_t elements = 0;
-    uint64_t bytes = 0;
-    if (!CheckedElements(type.shape, &elements) ||
-        !CheckedMul<uint64_t>(static_cast<uint64_t>(elements), DTypeSize(type.dtype), &bytes) ||
-        !CheckedAdd(total, bytes, &total) || total > byte_limit) {
-      return std::vector<Tensor>();
-    }
-  }
+  if (!Spend(node, input_types, types, budget)) return std::vector<Tensor>();
   std::vector<Tensor> outputs;
   EvalContext eval{node, {}, {}, pool};
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -136,16 +161,18 @@ void TypeInference::Visit(const Node& node) {
   if (!InferNode(*def, context, &types).ok() || types.size() != node.outputs.size()) return;
 
   std::vector<Tensor> computed;
-  if (node.op == "Shape" && !node.inputs.empty()) {
+  Tensor shaped;
+  if (node.op == "Shape") {
     // Needs the extents alone, not the value.
-    Tensor shaped;
     shaped.dtype = context.inputs[0]->dtype;
     shaped.shape = context.inputs[0]->shape;
-    if (auto result = EvaluateNode(node, {&shaped}, kMaxValueBytes, pool_.get()); result.ok()) {
-      computed = std::move(*result);
-    }
-  } else if (all_values) {
-    if (auto result = EvaluateNode(node, values, kMaxValueBytes, pool_.get()); result.ok()) computed = std::move(*result);
+    values = {&shaped};
+  }
+  if (node.op == "Shape" || all_values) {
+    EvaluationBudget budget = kShapeArithmetic;
+    if (node.op == "Shape") budget.steps = std::numeric_limits<uint64_t>::max();  // reads no element
+    auto result = EvaluateNode(node, values, &budget, pool_.get());
+    if (result.ok()) computed = std::move(*result);
   }
   for (size_t i = 0; i < types.size(); ++i) {
     if (node.outputs[i] < 0) continue;

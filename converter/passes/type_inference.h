@@ -13,19 +13,26 @@
 
 namespace tally {
 
-// Computes a node from the values of its inputs (entries of absent inputs are ignored). Outputs are plain constants without
-// names. `byte_limit` bounds their sum: beyond it the result is empty. Errors: what inference or evaluation reports.
+// What evaluation may still spend; a constant graph in a small file must cost neither endless memory nor endless time.
+struct EvaluationBudget {
+  uint64_t bytes = 0;  // of results
+  uint64_t steps = 0;  // elements read and multiply-adds made
+};
+
+// Computes a node from the values of its inputs (entries of absent inputs are ignored). Outputs are plain constants
+// without names; empty, and the budget untouched, when the node needs more than that. Errors: what inference or
+// evaluation reports.
 absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Node& node, const std::vector<const Tensor*>& inputs,
-                                                 uint64_t byte_limit, ThreadPool* pool);
+                                                 EvaluationBudget* budget, ThreadPool* pool);
 
 class TypeInference {
  public:
-  // Two bindings are enough: 0 and 1. Symbols that occur only as extent 0 of inputs (batches) are small, others are of the
-  // size of images and sequences, so that windows fit.
+  // Two bindings are enough: 0 and 1. Symbols that occur only as extent 0 of inputs (batches) are small, others are of
+  // the size of images and sequences, so that windows fit.
   TypeInference(const Graph& graph, int binding);
 
-  // Types (and, where they follow from shapes, the values) of a node's outputs; nodes come in order. A node that cannot be
-  // inferred leaves its outputs unknown: a session reports why, with real extents.
+  // Types (and, where they follow from shapes, the values) of a node's outputs; nodes come in order. A node that cannot
+  // be inferred leaves its outputs unknown: a session reports why, with real extents.
   void Visit(const Node& node);
   void VisitAll();
 

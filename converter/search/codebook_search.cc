@@ -31,7 +31,7 @@ double SquaredError(const Magnitudes& x, const Levels& levels, double unit) {
   size_t begin = x.BinsUpTo(levels.bounds[0] * unit);
   double error = x.prefix(begin).squares;
   for (int i = 0; i < levels.count; ++i) {
-    const size_t end = i + 1 < levels.count ? x.BinsUpTo(levels.bounds[i + 1] * unit, begin) : x.bins();
+    const size_t end = i + 1 < levels.count ? x.BinsUpTo(levels.bounds[i + 1] * unit) : x.bins();
     const Magnitudes::Sums &a = x.prefix(begin), &b = x.prefix(end);
     const double m = levels.values[i] * unit;
     error += (b.squares - a.squares) - 2 * m * (b.sum - a.sum) + m * m * (b.weight - a.weight);
@@ -44,9 +44,9 @@ double AbsoluteError(const Magnitudes& x, const Levels& levels, double unit) {
   size_t begin = x.BinsUpTo(levels.bounds[0] * unit);
   double error = x.prefix(begin).sum;
   for (int i = 0; i < levels.count; ++i) {
-    const size_t end = i + 1 < levels.count ? x.BinsUpTo(levels.bounds[i + 1] * unit, begin) : x.bins();
+    const size_t end = i + 1 < levels.count ? x.BinsUpTo(levels.bounds[i + 1] * unit) : x.bins();
     const double m = levels.values[i] * unit;
-    const size_t middle = std::min(end, x.BinsUpTo(m, begin));
+    const size_t middle = std::min(end, std::max(begin, x.BinsUpTo(m)));
     const Magnitudes::Sums &a = x.prefix(begin), &c = x.prefix(middle), &b = x.prefix(end);
     error += m * (c.weight - a.weight) - (c.sum - a.sum) + (b.sum - c.sum) - m * (b.weight - c.weight);
     begin = end;
@@ -86,8 +86,13 @@ double RealBound(double below, double above, EncodeRule rule) {
 std::vector<double> Curve(double base, int exponent_bits) {
   const int r = (1 << (exponent_bits - 1)) - 1;
   std::vector<double> curve(static_cast<size_t>(2 * r + 1));
-  const double bottom = std::pow(base, -r), top = std::pow(base, r);
-  for (int i = -r; i <= r; ++i) curve[static_cast<size_t>(i + r)] = (std::pow(base, i) - bottom) / (top - bottom);
+  double power = 1;
+  for (double& c : curve) {
+    c = power - 1;
+    power *= base;
+  }
+  const double top = curve.back();
+  for (double& c : curve) c /= top;
   return curve;
 }
 

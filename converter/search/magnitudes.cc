@@ -45,6 +45,7 @@ Magnitudes::Magnitudes(const std::vector<float>& values) {
   }
   values_.resize(distinct);
   prefix_ = std::move(sums);
+  IndexBins();
 }
 
 Magnitudes::Magnitudes(const MagnitudeHistogram& histogram) {
@@ -61,25 +62,19 @@ Magnitudes::Magnitudes(const MagnitudeHistogram& histogram) {
       prefix_.push_back(s);
     }
   }
+  IndexBins();
 }
 
-size_t Magnitudes::BinsUpTo(double t, size_t from) const {
-  // Levels are asked for in increasing order and lie close together: gallop from the last answer.
-  size_t low = from, step = 1;
-  while (low + step <= values_.size() && values_[low + step - 1] <= t) {
-    low += step;
-    step *= 2;
+void Magnitudes::IndexBins() {
+  if (values_.empty()) return;
+  first_key_ = KeyOf(values_.front());
+  const size_t keys = static_cast<size_t>(KeyOf(values_.back()) - first_key_) + 1;
+  starts_.resize(keys);
+  size_t bin = 0;
+  for (size_t key = 0; key < keys; ++key) {
+    while (KeyOf(values_[bin]) - first_key_ < static_cast<int64_t>(key)) ++bin;
+    starts_[key] = static_cast<uint32_t>(bin);
   }
-  size_t high = std::min(low + step, values_.size());
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-    if (values_[middle] <= t) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
 }
 
 }  // namespace tally

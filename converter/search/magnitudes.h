@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -43,8 +44,15 @@ class Magnitudes {
   struct Sums {
     double weight = 0, sum = 0, squares = 0;
   };
-  // Number of bins up to t, at least `from`. REQUIRES: `from` is the answer for a smaller t, or 0.
-  size_t BinsUpTo(double t, size_t from = 0) const;
+  // Number of bins up to t.
+  size_t BinsUpTo(double t) const {
+    const int64_t key = KeyOf(t) - first_key_;
+    if (key < 0) return 0;
+    if (key >= static_cast<int64_t>(starts_.size())) return values_.size();
+    size_t bins = starts_[static_cast<size_t>(key)];
+    while (bins < values_.size() && values_[bins] <= t) ++bins;
+    return bins;
+  }
   const Sums& prefix(size_t bins) const { return prefix_[bins]; }
   const Sums& total() const { return prefix_.back(); }
 
@@ -55,8 +63,19 @@ class Magnitudes {
   double mean() const { return values_.empty() ? 0 : total().sum / total().weight; }
 
  private:
+  // Sign, exponent and 8 bits of the fraction of a double: monotone for t >= 0; negative for t < 0.
+  static int64_t KeyOf(double t) {
+    int64_t bits;
+    std::memcpy(&bits, &t, sizeof(bits));
+    return bits >> 44;
+  }
+  void IndexBins();
+
   std::vector<double> values_;  // means of the bins, strictly increasing
   std::vector<Sums> prefix_;    // bins() + 1 entries
+  // Bins below each key from that of the smallest value on: few comparisons are left.
+  int64_t first_key_ = 0;
+  std::vector<uint32_t> starts_;
 };
 
 }  // namespace tally

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "format/checked.h"

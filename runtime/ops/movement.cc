@@ -30,24 +30,55 @@ struct Plane {
   bool blocked() const { return columns > 1 && std::abs(from_row) < std::abs(from_column) && rows > 1; }
 };
 
-// kElement is the element's bytes, or 0: `element` then says so.
+// Rows r0 .. r1 - 1 of columns c0 .. c1 - 1. kElement is the element's bytes, or 0: `element` then says so.
+template <size_t kElement>
+inline void CopyBlock(const Plane& plane, int64_t r0, int64_t r1, int64_t c0, int64_t c1, size_t element,
+                      const uint8_t* from, uint8_t* to) {
+  for (int64_t r = r0; r < r1; ++r) {
+    const uint8_t* source = from + r * plane.from_row + c0 * plane.from_column;
+    uint8_t* target = to + r * plane.to_row + c0 * plane.to_column;
+    for (int64_t c = c0; c < c1; ++c) {
+      std::memcpy(target, source, kElement == 0 ? element : kElement);
+      source += plane.from_column;
+      target += plane.to_column;
+    }
+  }
+}
+
+// Four rows by four columns of 4-byte elements that are contiguous along the rows of the source and the columns of the
+// destination, through four vectors.
+inline void TransposeTile(const Plane& plane, const uint8_t* from, uint8_t* to) {
+  typedef uint32_t Vector __attribute__((vector_size(16)));
+  Vector column[4];
+  for (int64_t c = 0; c < 4; ++c) std::memcpy(&column[c], from + c * plane.from_column, sizeof(Vector));
+  const Vector a = __builtin_shufflevector(column[0], column[1], 0, 4, 1, 5);
+  const Vector b = __builtin_shufflevector(column[2], column[3], 0, 4, 1, 5);
+  const Vector c = __builtin_shufflevector(column[0], column[1], 2, 6, 3, 7);
+  const Vector d = __builtin_shufflevector(column[2], column[3], 2, 6, 3, 7);
+  const Vector row[4] = {__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+                         __builtin_shufflevector(c, d, 0, 1, 4, 5), __builtin_shufflevector(c, d, 2, 3, 6, 7)};
+  for (int64_t r = 0; r < 4; ++r) std::memcpy(to + r * plane.to_row, &row[r], sizeof(Vector));
+}
+
 template <size_t kElement>
 void CopyPlane(const Plane& plane, int64_t first_row, int64_t last_row, size_t element, const uint8_t* from,
                uint8_t* to) {
-  const bool blocked = plane.blocked();
-  const int64_t row_step = blocked ? kBlock : 1;
-  const int64_t column_step = blocked ? kBlock : plane.columns;
-  for (int64_t r0 = first_row; r0 < last_row; r0 += row_step) {
-    const int64_t r1 = std::min(last_row, r0 + row_step);
-    for (int64_t c0 = 0; c0 < plane.columns; c0 += column_step) {
-      const int64_t c1 = std::min(plane.columns, c0 + column_step);
-      for (int64_t r = r0; r < r1; ++r) {
-        const uint8_t* source = from + r * plane.from_row + c0 * plane.from_column;
-        uint8_t* target = to + r * plane.to_row + c0 * plane.to_column;
-        for (int64_t c = c0; c < c1; ++c) {
-          std::memcpy(target, source, kElement == 0 ? element : kElement);
-          source += plane.from_column;
-          target += plane.to_column;
+  if (!plane.blocked()) {
+    CopyBlock<kElement>(plane, first_row, last_row, 0, plane.columns, element, from, to);
+    return;
+  }
+  const bool tiled = kElement == 4 && plane.from_row == 4 && plane.to_column == 4;
+  for (int64_t r0 = first_row; r0 < last_row; r0 += kBlock) {
+    const int64_t r1 = std::min(last_row, r0 + kBlock);
+    for (int64_t c0 = 0; c0 < plane.columns; c0 += kBlock) {
+      const int64_t c1 = std::min(plane.columns, c0 + kBlock);
+      if (!tiled || r1 - r0 < kBlock || c1 - c0 < kBlock) {
+        CopyBlock<kElement>(plane, r0, r1, c0, c1, element, from, to);
+        continue;
+      }
+      for (int64_t r = r0; r < r1; r += 4) {
+        for (int64_t c = c0; c < c1; c += 4) {
+          TransposeTile(plane, from + r * 4 + c * plane.from_column, to + r * plane.to_row + c * 4);
         }
       }
     }

@@ -77,8 +77,8 @@ TEST_P(Assets, ConvertedModelsGiveTheSameBitsEverywhere) {
   testing::ExpectSameBitsEverywhere(*model, *data, real.bit_inputs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Assets, ::testing::ValuesIn(kReal), [](const auto& info) {
-  std::string name = info.param.model;
+INSTANTIATE_TEST_SUITE_P(Models, Assets, ::testing::ValuesIn(kReal), [](const auto& tested) {
+  std::string name = tested.param.model;
   for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return name;
 });

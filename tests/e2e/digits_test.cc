@@ -71,7 +71,7 @@ TEST_P(Digits, SurvivesTheFileByteForByte) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Digits, ::testing::Values("digits_cnn", "digits_mlp"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& tested) { return std::string(tested.param); });
 
 }  // namespace
 }  // namespace tally

@@ -119,6 +119,26 @@ RC_GTEST_PROP(Transpose, FollowsItsDefinition, ()) {
   }));
 }
 
+// Whole and partial blocks of 16 and tiles of 4, which random shapes rarely have on both sides.
+TEST(Transpose, HasNoSeamsBetweenBlocks) {
+  for (DType dtype : {DType::kInt64, DType::kInt32, DType::kUint8}) {
+    for (int64_t rows : {15, 16, 17, 20, 32, 49}) {
+      for (int64_t columns : {15, 16, 17, 20, 32, 49}) {
+        Sample x{dtype, {2, rows, columns}, std::vector<int64_t>(static_cast<size_t>(2 * rows * columns))};
+        for (size_t i = 0; i < x.elements.size(); ++i) {
+          x.elements[i] = static_cast<int64_t>(dtype == DType::kUint8 ? i * 37 % 251 : i);
+        }
+        const Sample expected = Define(dtype, {2, columns, rows}, [&](const I& o) { return x.at({o[0], o[2], o[1]}); });
+        OpRunner runner("Transpose");
+        AddInput(&runner, x);
+        runner.Attr("perm", I{0, 2, 1});
+        ASSERT_TRUE(runner.Run(Pool()).ok());
+        ASSERT_EQ(OutputOf(runner).elements, expected.elements) << DTypeName(dtype) << " " << rows << "x" << columns;
+      }
+    }
+  }
+}
+
 RC_GTEST_PROP(Slice, TakesTheElementsOfALoop, ()) {
   const Sample x = AnySample(1);
   I starts, ends, axes, steps;

@@ -50,7 +50,8 @@ TEST_F(CompareTest, SaysWhichBackendItComparesWithWhereThereIsNoFloatModel) {
 TEST_F(CompareTest, ExactBackendsGiveTheSameBits) {
   const Ended ended = Tally({"compare", Path("model.tally"), "--data", Path("data.json"), "--json", "-"});
   ASSERT_EQ(ended.status, 0) << ended.err;
-  for (const nlohmann::json& result : ended.json()["results"]) {
+  const nlohmann::json results = ended.json()["results"];
+  for (const nlohmann::json& result : results) {
     if (result["exact_contract"] == false) continue;
     EXPECT_TRUE(result["first_diverging_node"].is_null()) << result;
   }

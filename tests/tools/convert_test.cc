@@ -31,7 +31,7 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--bits", "9"},
       {"--bits", "1"},
       {"--best-effort"},
-      {"--activation-target-bits", "5", "--max-drop", "1"},
+      {"--activation-target-bits", "5", "--activation-bits", "5"},
       {"--target-size", "large"},
       {"--keep", "none,int8"},
       {"--keep", "int4"},

@@ -56,39 +56,65 @@ std::vector<Codebook> Books(Rng& rng) {
   return books;
 }
 
-TEST_P(LookupKernelTest, TranslatesEveryCountAndCode) {
+// Random rows whose codes, targets and strides differ by row; `unit` digits come from one code position.
+struct Area {
+  Area(Rng& rng, size_t width, size_t unit) {
+    area.width = width;
+    area.rows = Pick(rng, 4);
+    area.source_stride = width + Pick(rng, 5);
+    area.target_stride = unit * width + Pick(rng, 9);
+    const size_t before = area.rows == 0 ? 0 : area.rows - 1;
+    source_size = area.rows == 0 ? 0 : before * area.source_stride + width;
+    target_size = area.rows == 0 ? 0 : before * area.target_stride + unit * width;
+  }
+  LookupArea area;
+  size_t source_size, target_size;
+};
+
+// Bytes beyond the code's width too: they must not lead anywhere.
+std::unique_ptr<uint8_t[]> AnyBytes(Rng& rng, size_t count) {
+  auto bytes = Exact<uint8_t>(count);
+  for (size_t i = 0; i < count; ++i) bytes[i] = static_cast<uint8_t>(Pick(rng, 256));
+  return bytes;
+}
+
+TEST_P(LookupKernelTest, TranslatesEveryWidthAndCode) {
   Rng rng(101);
   for (const Codebook& book : Books(rng)) {
     const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
-    for (size_t count = 0; count <= 200; ++count) {
-      auto codes = Exact<uint8_t>(count);
-      auto digits = Exact<uint8_t>(count);
-      // Bytes beyond the code's width too: they must not lead anywhere.
-      for (size_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(Pick(rng, 256));
-      kernel().translate(codes.get(), count, table, digits.get());
-      for (size_t i = 0; i < count; ++i) {
-        ASSERT_EQ(digits[i], table.digit[codes[i]]) << "bits " << table.bits << " count " << count << " at " << i;
+    for (size_t width = 0; width <= 200; ++width) {
+      const Area a(rng, width, 1);
+      const auto codes = AnyBytes(rng, a.source_size);
+      const auto digits = Exact<uint8_t>(a.target_size);
+      kernel().translate(codes.get(), a.area, table, digits.get());
+      for (size_t y = 0; y < a.area.rows; ++y) {
+        for (size_t i = 0; i < a.area.target_stride && y * a.area.target_stride + i < a.target_size; ++i) {
+          // What lies between the rows stays untouched.
+          const uint8_t expected = i < width ? table.digit[codes[y * a.area.source_stride + i]] : 0;
+          ASSERT_EQ(digits[y * a.area.target_stride + i], expected) << "bits " << table.bits << " width " << width;
+        }
       }
     }
   }
 }
 
-TEST_P(LookupKernelTest, InterleavesEveryCount) {
+TEST_P(LookupKernelTest, InterleavesEveryWidth) {
   Rng rng(102);
   for (const Codebook& book : Books(rng)) {
     const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
-    for (size_t count = 0; count <= 70; ++count) {
+    for (size_t width = 0; width <= 70; ++width) {
+      const Area a(rng, width, 4);
       std::unique_ptr<uint8_t[]> codes[4];
-      const uint8_t* rows[4];
-      for (int r = 0; r < 4; ++r) {
-        codes[r] = Exact<uint8_t>(count);
-        for (size_t i = 0; i < count; ++i) codes[r][i] = static_cast<uint8_t>(Pick(rng, 256));
-        rows[r] = codes[r].get();
-      }
-      auto digits = Exact<uint8_t>(4 * count);
-      kernel().interleave(rows, count, table, digits.get());
-      for (size_t i = 0; i < 4 * count; ++i) {
-        ASSERT_EQ(digits[i], table.digit[codes[i % 4][i / 4]]) << "bits " << table.bits << " count " << count;
+      const uint8_t* pointers[4];
+      for (int j = 0; j < 4; ++j) pointers[j] = (codes[j] = AnyBytes(rng, a.source_size)).get();
+      const auto digits = Exact<uint8_t>(a.target_size);
+      kernel().interleave(pointers, a.area, table, digits.get());
+      for (size_t y = 0; y < a.area.rows; ++y) {
+        for (size_t i = 0; i < a.area.target_stride && y * a.area.target_stride + i < a.target_size; ++i) {
+          const uint8_t expected =
+              i < 4 * width ? table.digit[codes[i % 4][y * a.area.source_stride + i / 4]] : uint8_t{0};
+          ASSERT_EQ(digits[y * a.area.target_stride + i], expected) << "bits " << table.bits << " width " << width;
+        }
       }
     }
   }
@@ -262,9 +288,12 @@ TEST_P(LookupKernelTest, DepthwiseOfEveryStepAndTail) {
     d.stride = 1 + Pick(rng, 5);
     d.dilation = 1 + Pick(rng, 12);
     d.act_signed = Pick(rng, 2) == 0;
-    d.count = 1 + Pick(rng, 40);
-    d.row_step = (d.count - 1) * d.stride + (d.kernel_w - 1) * d.dilation + 1 + Pick(rng, 9);
-    const size_t used = (d.kernel_h - 1) * d.row_step + (d.count - 1) * d.stride + (d.kernel_w - 1) * d.dilation + 1;
+    d.width = 1 + Pick(rng, 40);
+    d.height = 1 + Pick(rng, 4);
+    d.row_step = (d.width - 1) * d.stride + (d.kernel_w - 1) * d.dilation + 1 + Pick(rng, 9);
+    d.image_stride = d.row_step * (1 + Pick(rng, 2));
+    const size_t used = (d.height - 1) * d.image_stride + (d.kernel_h - 1) * d.row_step + (d.width - 1) * d.stride +
+                        (d.kernel_w - 1) * d.dilation + 1;
     const size_t padded_w = (d.kernel_w + 3) / 4 * 4;
     auto image = Exact<uint8_t>(used + 128);
     std::vector<int> digits(used);
@@ -277,21 +306,23 @@ TEST_P(LookupKernelTest, DepthwiseOfEveryStepAndTail) {
         weight_sum += weights[r * padded_w + s];
       }
     }
-    auto acc = Exact<int32_t>((d.count + 15) / 16 * 16);
+    auto acc = Exact<int32_t>((d.height - 1) * d.width + (d.width + 15) / 16 * 16);
     d.image = image.get();
     d.weights = weights.get();
     d.acc = acc.get();
     kernel().depthwise(d);
-    for (size_t x = 0; x < d.count; ++x) {
+    for (size_t i = 0; i < d.width * d.height; ++i) {
+      const size_t y = i / d.width, x = i % d.width;
       int64_t expected = 0;
       for (size_t r = 0; r < d.kernel_h; ++r) {
         for (size_t s = 0; s < d.kernel_w; ++s) {
-          expected += digits[r * d.row_step + x * d.stride + s * d.dilation] * weights[r * padded_w + s];
+          expected += digits[y * d.image_stride + r * d.row_step + x * d.stride + s * d.dilation] *
+                      weights[r * padded_w + s];
         }
       }
-      ASSERT_EQ(acc[x] + Correction(d.act_signed, weight_sum), expected)
+      ASSERT_EQ(acc[i] + Correction(d.act_signed, weight_sum), expected)
           << "trial " << trial << " kernel " << d.kernel_h << "x" << d.kernel_w << " stride " << d.stride
-          << " dilation " << d.dilation << " at " << x;
+          << " dilation " << d.dilation << " at " << y << ", " << x;
     }
   }
 }

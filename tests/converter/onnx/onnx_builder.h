@@ -64,8 +64,7 @@ class OnnxBuilder {
     return *this;
   }
   OnnxBuilder& Ints(const std::string& name, const std::vector<int64_t>& values) {
-    onnx::TensorProto& tensor =
-        Initializer(name, {static_cast<int64_t>(values.size())}, onnx::TensorProto::INT64);
+    onnx::TensorProto& tensor = Initializer(name, {static_cast<int64_t>(values.size())}, onnx::TensorProto::INT64);
     for (int64_t v : values) tensor.add_int64_data(v);
     return *this;
   }

@@ -78,7 +78,8 @@ void Check(const onnx::ModelProto& model, const std::vector<onnx::TensorProto>& 
       const absl::StatusOr<Tensor> expected = reader.Read(outputs[i], &unsupported);
       ASSERT_TRUE(expected.ok() && unsupported.empty());
       // 1e-4: ONNX's own runner allows 1e-3; the expected values are numpy's, with another order of sums.
-      EXPECT_TRUE(Close(*expected, (*results)[g->tensors[static_cast<size_t>(g->outputs[i])].name], 1e-4)) << Summary(*g);
+      EXPECT_TRUE(Close(*expected, (*results)[g->tensors[static_cast<size_t>(g->outputs[i])].name], 1e-4))
+          << Summary(*g);
     }
   }
 }
@@ -101,8 +102,8 @@ TEST(OnnxConformance, ImportedOperatorsComputeWhatOnnxSays) {
   // So that the test cannot pass by refusing everything.
   EXPECT_GE(as_is.computed, 139);
   EXPECT_GE(constant.computed, 180);
-  std::printf("as is: %d computed, %d refused; constant inputs: %d computed, %d refused\n", as_is.computed, as_is.refused,
-              constant.computed, constant.refused);
+  std::printf("as is: %d computed, %d refused; constant inputs: %d computed, %d refused\n", as_is.computed,
+              as_is.refused, constant.computed, constant.refused);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What the importer makes of inputs, constants and the forms of different opsets. Numbers are checked against plain loops.
+// What the importer makes of inputs, constants and the forms of different opsets. Numbers are checked against plain
+// loops.
 #include <cstring>
 
 #include "converter/passes/passes.h"
@@ -59,8 +60,7 @@ TEST(OnnxImport, DynamicExtentsBecomeSymbols) {
 TEST(OnnxImport, AMadeUpSymbolIsNotTakenForANamedOne) {
   OnnxBuilder b;
   b.Input("a", {1, 2}).Output("y");
-  onnx::TensorShapeProto* shape =
-      b.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+  onnx::TensorShapeProto* shape = b.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
   shape->mutable_dim(0)->clear_dim_value();
   shape->mutable_dim(1)->set_dim_param("a_0");
   b.Node("Relu", {"a"}, {"y"});
@@ -112,7 +112,9 @@ TEST(OnnxImport, EveryEncodingOfAFloatConstant) {
   const std::vector<double> doubles(values.begin(), values.end());
   const std::vector<uint16_t> halves = {0x3800, 0xC000, 0x6400, 0x0000};
   const std::vector<uint16_t> bfloats = {0x3F00, 0xC000, 0x4480, 0x0000};
-  const auto raw = [](const auto& v) { return std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(v[0])); };
+  const auto raw = [](const auto& v) {
+    return std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(v[0]));
+  };
   using P = onnx::TensorProto;
   std::vector<onnx::TensorProto> protos(7);
   protos[0].set_data_type(P::FLOAT), protos[0].set_raw_data(raw(values));
@@ -193,8 +195,14 @@ TEST(OnnxImport, GemmInAllItsForms) {
   int quantizable = 0;
   for (int form = 0; form < 256; ++form) {
     const std::vector<std::vector<int64_t>> c_shapes = {{kN}, {1, kN}, {kM, kN}, {kM, 1}, {1}, {}, {1, 1}};
-    GemmCase g{(form & 1) != 0, (form & 2) != 0, (form & 4) != 0 ? 0.5f : 1.0f, (form & 8) != 0 ? -2.0f : 1.0f,
-               {}, (form >> 5) != 7, (form & 16) != 0, (form & 64) != 0};
+    GemmCase g{(form & 1) != 0,
+               (form & 2) != 0,
+               (form & 4) != 0 ? 0.5f : 1.0f,
+               (form & 8) != 0 ? -2.0f : 1.0f,
+               {},
+               (form >> 5) != 7,
+               (form & 16) != 0,
+               (form & 64) != 0};
     if (g.has_c) g.c_shape = c_shapes[static_cast<size_t>(form >> 5)];
     SCOPED_TRACE(form);
     size_t c_count = 1;
@@ -207,7 +215,8 @@ TEST(OnnxImport, GemmInAllItsForms) {
     const auto stored = [](const float* v, int rows, int columns, bool transposed) {
       std::vector<float> out(static_cast<size_t>(rows * columns));
       for (int r = 0; r < rows; ++r) {
-        for (int c = 0; c < columns; ++c) out[static_cast<size_t>(transposed ? c * rows + r : r * columns + c)] = v[r * columns + c];
+        for (int c = 0; c < columns; ++c)
+          out[static_cast<size_t>(transposed ? c * rows + r : r * columns + c)] = v[r * columns + c];
       }
       return out;
     };
@@ -242,7 +251,8 @@ TEST(OnnxImport, GemmInAllItsForms) {
     for (int m = 0; m < kM; ++m) {
       for (int n = 0; n < kN; ++n) {
         double sum = 0;
-        for (int k = 0; k < kK; ++k) sum += double{a.data.as<float>()[m * kK + k]} * b_values[static_cast<size_t>(k * kN + n)];
+        for (int k = 0; k < kK; ++k)
+          sum += double{a.data.as<float>()[m * kK + k]} * b_values[static_cast<size_t>(k * kN + n)];
         sum *= g.alpha;
         if (g.has_c) {
           const int64_t columns = g.c_shape.empty() ? 1 : g.c_shape.back();
@@ -306,8 +316,8 @@ TEST(OnnxImport, MatMulWithAConstantLeftOperandStaysMatMul) {
 }
 
 TEST(OnnxImport, MatMulWithAStackOfOneMatrixIsGemmWhereTheRankAllows) {
-  for (const auto& [x_shape, expected] : std::vector<std::pair<std::vector<int64_t>, std::string>>{
-           {{2, 4, 3}, "Gemm"}, {{4, 3}, "MatMul"}}) {
+  for (const auto& [x_shape, expected] :
+       std::vector<std::pair<std::vector<int64_t>, std::string>>{{{2, 4, 3}, "Gemm"}, {{4, 3}, "MatMul"}}) {
     OnnxBuilder b;
     b.Input("x", x_shape).Floats("w", {1, 3, 5}, RandomFloats(15, 1)).Output("y");
     b.Node("MatMul", {"x", "w"}, {"y"});

@@ -3,6 +3,7 @@
 #define TALLY_TESTS_CONVERTER_ONNX_RUN_GRAPH_H_
 
 #include <cmath>
+#include <limits>
 #include <map>
 #include <random>
 #include <string>
@@ -44,6 +45,7 @@ inline std::vector<float> RandomFloats(size_t count, uint32_t seed) {
 // The graph's outputs by name.
 inline absl::StatusOr<Values> RunGraph(const Graph& graph, const Values& inputs) {
   TALLY_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Create(1));
+  EvaluationBudget budget = {uint64_t{1} << 32, std::numeric_limits<uint64_t>::max()};
   std::vector<Tensor> tensors = graph.tensors;
   for (int i : graph.inputs) {
     const auto found = inputs.find(tensors[static_cast<size_t>(i)].name);
@@ -53,10 +55,11 @@ inline absl::StatusOr<Values> RunGraph(const Graph& graph, const Values& inputs)
   for (const Node& node : graph.nodes) {
     std::vector<const Tensor*> values;
     for (int t : node.inputs) values.push_back(t >= 0 ? &tensors[static_cast<size_t>(t)] : nullptr);
-    absl::StatusOr<std::vector<Tensor>> results = EvaluateNode(node, values, uint64_t{1} << 32, pool.get());
+    absl::StatusOr<std::vector<Tensor>> results = EvaluateNode(node, values, &budget, pool.get());
     if (!results.ok()) return AddWhere(results.status(), {"", "", -1, node.name});
     if (results->size() != node.outputs.size()) return absl::InternalError(node.name + " was not evaluated");
-    for (size_t i = 0; i < results->size(); ++i) tensors[static_cast<size_t>(node.outputs[i])] = std::move((*results)[i]);
+    for (size_t i = 0; i < results->size(); ++i)
+      tensors[static_cast<size_t>(node.outputs[i])] = std::move((*results)[i]);
   }
   Values outputs;
   for (int t : graph.outputs) {
@@ -65,12 +68,13 @@ inline absl::StatusOr<Values> RunGraph(const Graph& graph, const Values& inputs)
   return outputs;
 }
 
-// Same type; floats within `relative` of the larger magnitude or of 1 (sums of normal values are of that size), everything
-// else equal.
+// Same type; floats within `relative` of the larger magnitude or of 1 (sums of normal values are of that size),
+// everything else equal.
 inline ::testing::AssertionResult Close(const Tensor& expected, const Tensor& actual, double relative) {
   if (expected.dtype != actual.dtype || expected.shape != actual.shape) {
-    return ::testing::AssertionFailure() << "expected " << DTypeName(expected.dtype) << " " << ShapeString(expected.shape)
-                                         << ", found " << DTypeName(actual.dtype) << " " << ShapeString(actual.shape);
+    return ::testing::AssertionFailure() << "expected " << DTypeName(expected.dtype) << " "
+                                         << ShapeString(expected.shape) << ", found " << DTypeName(actual.dtype) << " "
+                                         << ShapeString(actual.shape);
   }
   if (expected.dtype != DType::kFloat32) {
     const bool same = std::equal(expected.data.data(), expected.data.data() + expected.data.size(), actual.data.data());

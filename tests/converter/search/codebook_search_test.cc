@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -87,18 +89,22 @@ TEST(Magnitudes, LeavesOutZerosAndNonFiniteValues) {
   }
 }
 
-TEST(Magnitudes, GallopingFindsWhatBinarySearchFinds) {
+TEST(Magnitudes, CountsBinsUpToAnyBound) {
   Random random(7);
-  const Magnitudes m(Sample("normal", 500, 3));
-  size_t from = 0;
-  double t = 0;
-  for (int i = 0; i < 300; ++i) {
-    t += 0.02 * random.Uniform();
-    from = m.BinsUpTo(t, from);
-    ASSERT_EQ(from, m.BinsUpTo(t));
-    if (from > 0) {
-      EXPECT_LE(m.prefix(from).sum - m.prefix(from - 1).sum, t * 1.0000001);
-    }
+  std::vector<float> x = Sample("student4", 500, 3);
+  for (size_t i = 0; i < 100; ++i) x.push_back(static_cast<float>(std::exp(60 * random.Uniform() - 30)));
+  x.push_back(1e-45f);
+  x.push_back(FLT_MAX);
+  const Magnitudes m(x);
+  std::set<double> distinct;
+  for (float v : x) distinct.insert(std::fabs(v));
+  const std::vector<double> sorted(distinct.begin(), distinct.end());
+  std::vector<double> bounds = {-1, -0.0, 0, 1e-320, 1e300, std::numeric_limits<double>::infinity()};
+  for (double v : sorted) bounds.insert(bounds.end(), {v, std::nextafter(v, 0.0), std::nextafter(v, 1e300)});
+  for (int i = 0; i < 1000; ++i) bounds.push_back(std::exp(70 * random.Uniform() - 35));
+  for (double t : bounds) {
+    ASSERT_EQ(m.BinsUpTo(t), static_cast<size_t>(std::upper_bound(sorted.begin(), sorted.end(), t) - sorted.begin()))
+        << t;
   }
 }
 

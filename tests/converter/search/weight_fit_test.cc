@@ -84,7 +84,8 @@ TEST(WeightFitter, ChannelScalesRescueUnevenRows) {
   ASSERT_TRUE(scaled.ok() && whole.ok());
   ASSERT_EQ(scaled->channel_scales.size(), 32u);
   EXPECT_TRUE(whole->channel_scales.empty());
-  // Normal rows of equal range reach 0.011 at 3 exponent bits (codebook_search_test); scales must get all of them there.
+  // Normal rows of equal range reach 0.011 at 3 exponent bits (codebook_search_test); scales must get all of them
+  // there.
   EXPECT_LT(scaled->error.relative_mse, 0.0115);
   EXPECT_LT(scaled->error.rmae, 0.7 * whole->error.rmae);
   EXPECT_LE(scaled->error.rmae, fitter.UniformRmae(scaled->codebook.stored_bits(), true, true));

@@ -64,17 +64,26 @@ struct LookupGemv {
   size_t acc_stride = 0;
 };
 
-// A row of outputs of a depthwise convolution: acc[x] = sum over r, s of
-// image[r * row_step + x * stride + s * dilation] * weights[r][s]. Readable to 128 bytes past the last one used; acc is
-// written up to a multiple of 16.
+// Rows of bytes within larger ones.
+struct LookupArea {
+  size_t width = 0;
+  size_t rows = 1;
+  size_t source_stride = 0;  // bytes from one row of codes to the next
+  size_t target_stride = 0;  // bytes from one row of digits to the next
+};
+
+// Rows of outputs of a depthwise convolution: acc[y * width + x] = sum over r, s of
+// image[y * image_stride + r * row_step + x * stride + s * dilation] * weights[r][s]. Readable to 128 bytes past the
+// last one used; rows are written in order, each up to a multiple of 16 outputs.
 struct LookupDepthwise {
   const uint8_t* image = nullptr;
+  size_t image_stride = 0;
   size_t row_step = 0;
   size_t kernel_h = 0, kernel_w = 0;
   size_t stride = 1, dilation = 1;
   const int8_t* weights = nullptr;  // [kernel_h][ceil(kernel_w / 4)][4], padded with zeros
   bool act_signed = false;
-  size_t count = 0;
+  size_t width = 0, height = 0;
   int32_t* acc = nullptr;
 };
 
@@ -100,10 +109,10 @@ struct LookupGather {
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
 
-  // digits[i] = digit of codes[i].
-  void (*translate)(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits);
-  // digits[4 i + j] = digit of rows[j][i].
-  void (*interleave)(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits);
+  // In each row of the area, digits[i] = digit of codes[i].
+  void (*translate)(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
+  // In each row of the area, digits[4 i + j] = digit of codes[j][i], i < width.
+  void (*interleave)(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
   // The same for a stream of `units` units.
   void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);
   void (*gather)(const LookupGather& gather);

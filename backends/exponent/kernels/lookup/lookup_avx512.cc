@@ -35,30 +35,36 @@ struct Bytes256 {
   }
 };
 
-void Translate(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
+void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
   const Bytes256 look_up(table.digit);
-  size_t i = 0;
-  for (; i + 64 <= count; i += 64) Store(digits + i, look_up(Load(codes + i)));
-  if (i < count) {
-    const __mmask64 mask = (__mmask64{1} << (count - i)) - 1;
-    _mm512_mask_storeu_epi8(digits + i, mask, look_up(_mm512_maskz_loadu_epi8(mask, codes + i)));
+  for (size_t y = 0; y < area.rows; ++y, codes += area.source_stride, digits += area.target_stride) {
+    size_t i = 0;
+    for (; i + 64 <= area.width; i += 64) Store(digits + i, look_up(Load(codes + i)));
+    if (i < area.width) {
+      const __mmask64 mask = (__mmask64{1} << (area.width - i)) - 1;
+      _mm512_mask_storeu_epi8(digits + i, mask, look_up(_mm512_maskz_loadu_epi8(mask, codes + i)));
+    }
   }
 }
 
-void Interleave(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
+void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
   const Bytes256 look_up(table.digit);
   // Byte 4 i + j of the result is byte i of quarter j.
-  alignas(64) uint8_t order[64];
-  for (int i = 0; i < 64; ++i) order[i] = static_cast<uint8_t>(i % 4 * 16 + i / 4);
-  const __m512i permutation = _mm512_load_si512(order);
-  for (size_t i = 0; i < count; i += 16) {
-    const size_t left = count - i;
-    const __mmask16 mask = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1u << left) - 1);
-    __m512i v = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, rows[0] + i));
-    v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, rows[1] + i), 1);
-    v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, rows[2] + i), 2);
-    v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, rows[3] + i), 3);
-    _mm512_mask_storeu_epi32(digits + 4 * i, mask, _mm512_permutexvar_epi8(permutation, look_up(v)));
+  alignas(64) static constexpr uint8_t kOrder[64] = {
+      0, 16, 32, 48, 1, 17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51, 4,  20, 36, 52, 5,  21, 37, 53, 6,  22, 38, 54, 7,  23, 39, 55,
+      8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
+  const __m512i permutation = _mm512_load_si512(kOrder);
+  for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
+    for (size_t i = 0; i < area.width; i += 16) {
+      const size_t from = y * area.source_stride + i;
+      const size_t left = area.width - i;
+      const __mmask16 mask = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1u << left) - 1);
+      __m512i v = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, codes[0] + from));
+      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[1] + from), 1);
+      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[2] + from), 2);
+      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[3] + from), 3);
+      _mm512_mask_storeu_epi32(digits + 4 * i, mask, _mm512_permutexvar_epi8(permutation, look_up(v)));
+    }
   }
 }
 
@@ -266,13 +272,49 @@ void Gemv(const LookupGemv& g) {
 // Where 16 outputs of a row reach too far for one vector of image bytes.
 void DepthwiseFar(const LookupDepthwise& d) {
   const size_t padded_w = (d.kernel_w + 3) / 4 * 4;
-  for (size_t x = 0; x < d.count; ++x) {
-    int32_t sum = 0;
-    for (size_t r = 0; r < d.kernel_h; ++r) {
-      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
-      for (size_t s = 0; s < d.kernel_w; ++s) sum += image[s * d.dilation] * d.weights[r * padded_w + s];
+  for (size_t y = 0; y < d.height; ++y) {
+    for (size_t x = 0; x < d.width; ++x) {
+      int32_t sum = 0;
+      for (size_t r = 0; r < d.kernel_h; ++r) {
+        const uint8_t* image = d.image + y * d.image_stride + r * d.row_step + x * d.stride;
+        for (size_t s = 0; s < d.kernel_w; ++s) sum += image[s * d.dilation] * d.weights[r * padded_w + s];
+      }
+      d.acc[y * d.width + x] = sum;
     }
-    d.acc[x] = sum;
+  }
+}
+
+// kRows x kQuads is the kernel's height and groups of four taps, known in advance so that the weights stay in registers;
+// 0: any.
+template <int kRows, int kQuads>
+void DepthwiseOf(const LookupDepthwise& d, __m512i permutation) {
+  constexpr int kTaps = kRows * kQuads;
+  const size_t quads = (d.kernel_w + 3) / 4;
+  __m512i weights[kTaps + 1];
+  const uint8_t* weight_bytes = reinterpret_cast<const uint8_t*>(d.weights);
+  UNROLL for (int t = 0; t < kTaps; ++t) weights[t] = BroadcastGroup(weight_bytes + 4 * t);
+  for (size_t y = 0; y < d.height; ++y) {
+    for (size_t x = 0; x < d.width; x += 16) {
+      __m512i acc = _mm512_setzero_si512();
+      const uint8_t* image = d.image + y * d.image_stride + x * d.stride;
+      if constexpr (kTaps > 0) {
+        UNROLL for (int r = 0; r < kRows; ++r, image += d.row_step) {
+          UNROLL for (int q = 0; q < kQuads; ++q) {
+            const __m512i bytes = _mm512_permutexvar_epi8(permutation, Load(image + 4 * d.dilation * q));
+            acc = _mm512_dpbusd_epi32(acc, bytes, weights[r * kQuads + q]);
+          }
+        }
+      } else {
+        const uint8_t* weight = weight_bytes;
+        for (size_t r = 0; r < d.kernel_h; ++r, image += d.row_step) {
+          for (size_t q = 0; q < quads; ++q, weight += 4) {
+            const __m512i bytes = _mm512_permutexvar_epi8(permutation, Load(image + 4 * d.dilation * q));
+            acc = _mm512_dpbusd_epi32(acc, bytes, BroadcastGroup(weight));
+          }
+        }
+      }
+      Store(d.acc + y * d.width + x, acc);
+    }
   }
 }
 
@@ -282,21 +324,17 @@ void Depthwise(const LookupDepthwise& d) {
     return;
   }
   // Lane x takes the image bytes of four taps of output x.
-  alignas(64) uint8_t order[64];
-  for (size_t i = 0; i < 64; ++i) order[i] = static_cast<uint8_t>(i / 4 * d.stride + i % 4 * d.dilation);
-  const __m512i permutation = _mm512_load_si512(order);
-  const size_t quads = (d.kernel_w + 3) / 4;
-  for (size_t x = 0; x < d.count; x += 16) {
-    __m512i acc = _mm512_setzero_si512();
-    const int8_t* weights = d.weights;
-    for (size_t r = 0; r < d.kernel_h; ++r) {
-      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
-      for (size_t q = 0; q < quads; ++q, weights += 4, image += 4 * d.dilation) {
-        const __m512i taps = _mm512_permutexvar_epi8(permutation, Load(image));
-        acc = _mm512_dpbusd_epi32(acc, taps, BroadcastGroup(reinterpret_cast<const uint8_t*>(weights)));
-      }
-    }
-    Store(d.acc + x, acc);
+  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const int32_t stride = static_cast<int32_t>(d.stride * 0x01010101u);
+  const int32_t taps = static_cast<int32_t>(d.dilation * 0x03020100u);
+  const __m512i permutation =
+      _mm512_add_epi8(_mm512_mullo_epi32(lane, _mm512_set1_epi32(stride)), _mm512_set1_epi32(taps));
+  if (d.kernel_h == 3 && d.kernel_w <= 4) {
+    DepthwiseOf<3, 1>(d, permutation);
+  } else if (d.kernel_h == 5 && d.kernel_w > 4 && d.kernel_w <= 8) {
+    DepthwiseOf<5, 2>(d, permutation);
+  } else {
+    DepthwiseOf<0, 0>(d, permutation);
   }
 }
 

@@ -7,13 +7,19 @@
 namespace tally {
 namespace {
 
-void Translate(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
-  for (size_t i = 0; i < count; ++i) digits[i] = table.digit[codes[i]];
+void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  for (size_t y = 0; y < area.rows; ++y, codes += area.source_stride, digits += area.target_stride) {
+    for (size_t i = 0; i < area.width; ++i) digits[i] = table.digit[codes[i]];
+  }
 }
 
-void Interleave(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
-  for (size_t i = 0; i < count; ++i) {
-    for (size_t j = 0; j < kLookupGroup; ++j) digits[kLookupGroup * i + j] = table.digit[rows[j][i]];
+void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
+    for (size_t i = 0; i < area.width; ++i) {
+      for (size_t j = 0; j < kLookupGroup; ++j) {
+        digits[kLookupGroup * i + j] = table.digit[codes[j][y * area.source_stride + i]];
+      }
+    }
   }
 }
 
@@ -60,7 +66,9 @@ void Tile(const LookupTile& t) {
       const uint8_t* lanes = t.lanes + g * kLookupGroupBytes;
       for (size_t l = 0; l < t.lane_count; ++l) {
         const uint8_t* lane = lanes + l * kLookupGroup;
-        acc[l] += t.acts_in_lanes ? Dot(lane, t.act_signed, row) : Dot(row, t.act_signed, lane);
+        const int32_t dot = t.acts_in_lanes ? Dot(lane, t.act_signed, row) : Dot(row, t.act_signed, lane);
+        // Lanes that hold nothing may be anything, so their sums may wrap.
+        acc[l] = static_cast<int32_t>(static_cast<uint32_t>(acc[l]) + static_cast<uint32_t>(dot));
       }
     }
   }
@@ -84,15 +92,17 @@ void Gemv(const LookupGemv& v) {
 
 void Depthwise(const LookupDepthwise& d) {
   const size_t padded_w = (d.kernel_w + kLookupGroup - 1) / kLookupGroup * kLookupGroup;
-  for (size_t x = 0; x < d.count; ++x) {
-    int32_t sum = 0;
-    for (size_t r = 0; r < d.kernel_h; ++r) {
-      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
-      for (size_t s = 0; s < d.kernel_w; ++s) {
-        sum += Value(image[s * d.dilation], d.act_signed) * d.weights[r * padded_w + s];
+  for (size_t y = 0; y < d.height; ++y) {
+    for (size_t x = 0; x < d.width; ++x) {
+      int32_t sum = 0;
+      for (size_t r = 0; r < d.kernel_h; ++r) {
+        const uint8_t* image = d.image + y * d.image_stride + r * d.row_step + x * d.stride;
+        for (size_t s = 0; s < d.kernel_w; ++s) {
+          sum += Value(image[s * d.dilation], d.act_signed) * d.weights[r * padded_w + s];
+        }
       }
+      d.acc[y * d.width + x] = sum;
     }
-    d.acc[x] = sum;
   }
 }
 

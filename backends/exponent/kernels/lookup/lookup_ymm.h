@@ -89,28 +89,30 @@ inline __m256i Mask(__m256i codes, int bits) {
 
 template <int kBits>
 struct TranslateBits {
-  static void Run(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
+  static void Run(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
     const Digits<kBits> look_up(table);
-    size_t i = 0;
-    for (; i + 32 <= count; i += 32) Store(digits + i, look_up(Mask(Load(codes + i), kBits)));
-    if (i == count) return;
-    alignas(32) uint8_t last[32] = {};
-    __builtin_memcpy(last, codes + i, count - i);
-    Store(last, look_up(Mask(Load(last), kBits)));
-    __builtin_memcpy(digits + i, last, count - i);
+    for (size_t y = 0; y < area.rows; ++y, codes += area.source_stride, digits += area.target_stride) {
+      size_t i = 0;
+      for (; i + 32 <= area.width; i += 32) Store(digits + i, look_up(Mask(Load(codes + i), kBits)));
+      if (i == area.width) continue;
+      alignas(32) uint8_t last[32] = {};
+      __builtin_memcpy(last, codes + i, area.width - i);
+      Store(last, look_up(Mask(Load(last), kBits)));
+      __builtin_memcpy(digits + i, last, area.width - i);
+    }
   }
 };
 
-void Translate(const uint8_t* codes, size_t count, const LookupTable& table, uint8_t* digits) {
-  ForBits<TranslateBits>(table.bits, codes, count, table, digits);
+void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  ForBits<TranslateBits>(table.bits, codes, area, table, digits);
 }
 
 template <int kBits>
 struct InterleaveBits {
-  // 16 positions of four rows.
-  static void Block(const Digits<kBits>& look_up, const uint8_t* const* rows, size_t i, uint8_t* digits) {
-    const __m256i ab = look_up(Mask(_mm256_set_m128i(Load16(rows[1] + i), Load16(rows[0] + i)), kBits));
-    const __m256i cd = look_up(Mask(_mm256_set_m128i(Load16(rows[3] + i), Load16(rows[2] + i)), kBits));
+  // 16 positions of four rows of codes.
+  static void Block(const Digits<kBits>& look_up, const uint8_t* const* codes, size_t from, uint8_t* digits) {
+    const __m256i ab = look_up(Mask(_mm256_set_m128i(Load16(codes[1] + from), Load16(codes[0] + from)), kBits));
+    const __m256i cd = look_up(Mask(_mm256_set_m128i(Load16(codes[3] + from), Load16(codes[2] + from)), kBits));
     const __m128i a = _mm256_castsi256_si128(ab), b = _mm256_extracti128_si256(ab, 1);
     const __m128i c = _mm256_castsi256_si128(cd), d = _mm256_extracti128_si256(cd, 1);
     const __m128i ab_low = _mm_unpacklo_epi8(a, b), ab_high = _mm_unpackhi_epi8(a, b);
@@ -122,22 +124,25 @@ struct InterleaveBits {
     _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(ab_high, cd_high));
   }
 
-  static void Run(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
+  static void Run(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
     const Digits<kBits> look_up(table);
-    size_t i = 0;
-    for (; i + 16 <= count; i += 16) Block(look_up, rows, i, digits + 4 * i);
-    if (i == count) return;
-    uint8_t last[4][16] = {};
-    const uint8_t* last_rows[4] = {last[0], last[1], last[2], last[3]};
-    for (int r = 0; r < 4; ++r) __builtin_memcpy(last[r], rows[r] + i, count - i);
-    uint8_t block[64];
-    Block(look_up, last_rows, 0, block);
-    __builtin_memcpy(digits + 4 * i, block, 4 * (count - i));
+    for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
+      const size_t row = y * area.source_stride;
+      size_t i = 0;
+      for (; i + 16 <= area.width; i += 16) Block(look_up, codes, row + i, digits + 4 * i);
+      if (i == area.width) continue;
+      uint8_t last[4][16] = {};
+      const uint8_t* last_codes[4] = {last[0], last[1], last[2], last[3]};
+      for (int j = 0; j < 4; ++j) __builtin_memcpy(last[j], codes[j] + row + i, area.width - i);
+      uint8_t block[64];
+      Block(look_up, last_codes, 0, block);
+      __builtin_memcpy(digits + 4 * i, block, 4 * (area.width - i));
+    }
   }
 };
 
-void Interleave(const uint8_t* const* rows, size_t count, const LookupTable& table, uint8_t* digits) {
-  ForBits<InterleaveBits>(table.bits, rows, count, table, digits);
+void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  ForBits<InterleaveBits>(table.bits, codes, area, table, digits);
 }
 
 // The codes of the unit at `stream`, one a byte.
@@ -288,16 +293,18 @@ void Gemv(const LookupGemv& g) { ForBits<GemvBits>(g.table->bits, g); }
 void DepthwiseFar(const LookupDepthwise& d) {
   const bool as_int8 = d.act_signed && kSignedOffset == 0;
   const size_t padded_w = (d.kernel_w + 3) / 4 * 4;
-  for (size_t x = 0; x < d.count; ++x) {
-    int32_t sum = 0;
-    for (size_t r = 0; r < d.kernel_h; ++r) {
-      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
-      for (size_t s = 0; s < d.kernel_w; ++s) {
-        const uint8_t act = image[s * d.dilation];
-        sum += (as_int8 ? static_cast<int8_t>(act) : act) * d.weights[r * padded_w + s];
+  for (size_t y = 0; y < d.height; ++y) {
+    for (size_t x = 0; x < d.width; ++x) {
+      int32_t sum = 0;
+      for (size_t r = 0; r < d.kernel_h; ++r) {
+        const uint8_t* image = d.image + y * d.image_stride + r * d.row_step + x * d.stride;
+        for (size_t s = 0; s < d.kernel_w; ++s) {
+          const uint8_t act = image[s * d.dilation];
+          sum += (as_int8 ? static_cast<int8_t>(act) : act) * d.weights[r * padded_w + s];
+        }
       }
+      d.acc[y * d.width + x] = sum;
     }
-    d.acc[x] = sum;
   }
 }
 
@@ -308,17 +315,19 @@ void DepthwiseNear(const LookupDepthwise& d) {
   for (size_t i = 0; i < 16; ++i) order[i] = static_cast<uint8_t>(i / 4 * d.stride + i % 4 * d.dilation);
   const __m256i shuffle = _mm256_broadcastsi128_si256(Load16(order));
   const size_t quads = (d.kernel_w + 3) / 4;
-  for (size_t x = 0; x < d.count; x += 8) {
-    __m256i acc = _mm256_setzero_si256();
-    const int8_t* weights = d.weights;
-    for (size_t r = 0; r < d.kernel_h; ++r) {
-      const uint8_t* image = d.image + r * d.row_step + x * d.stride;
-      for (size_t q = 0; q < quads; ++q, weights += 4, image += 4 * d.dilation) {
-        const __m256i bytes = _mm256_set_m128i(Load16(image + 4 * d.stride), Load16(image));
-        acc = Dot<kSigned>(acc, _mm256_shuffle_epi8(bytes, shuffle), BroadcastGroup(weights));
+  for (size_t y = 0; y < d.height; ++y) {
+    for (size_t x = 0; x < d.width; x += 8) {
+      __m256i acc = _mm256_setzero_si256();
+      const int8_t* weights = d.weights;
+      for (size_t r = 0; r < d.kernel_h; ++r) {
+        const uint8_t* image = d.image + y * d.image_stride + r * d.row_step + x * d.stride;
+        for (size_t q = 0; q < quads; ++q, weights += 4, image += 4 * d.dilation) {
+          const __m256i bytes = _mm256_set_m128i(Load16(image + 4 * d.stride), Load16(image));
+          acc = Dot<kSigned>(acc, _mm256_shuffle_epi8(bytes, shuffle), BroadcastGroup(weights));
+        }
       }
+      Store(d.acc + y * d.width + x, acc);
     }
-    Store(d.acc + x, acc);
   }
 }
 

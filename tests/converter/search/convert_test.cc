@@ -1,0 +1,407 @@
+#include "converter/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "backends/all/all.h"
+#include "format/bit_packing.h"
+#include "format/model_file.h"
+#include "tests/converter/search/toy.h"
+
+namespace tally {
+namespace {
+
+using testing::AddFloat;
+using testing::AddInput;
+using testing::AddNode;
+using testing::LastNode;
+using testing::ToyData;
+using testing::ToyNetwork;
+
+// One thread: so small a network gains nothing from more.
+ConvertOptions OneThread() {
+  ConvertOptions options;
+  options.num_threads = 1;
+  return options;
+}
+
+absl::StatusOr<ConvertResult> ConvertToy(const ConvertOptions& options) {
+  const Graph graph = ToyNetwork(1);
+  const auto data = ToyData(graph, 40, /*labelled=*/false, 2);
+  if (!data.ok()) return data.status();
+  return Convert(graph, *data, nullptr, options, DefaultRegistry());
+}
+
+const Tensor& TensorOf(const Graph& graph, const std::string& name) {
+  return graph.tensors[static_cast<size_t>(graph.FindTensor(name))];
+}
+
+std::string CodeOf(const absl::Status& status) { return GetErrorInfo(status).code; }
+
+TEST(Convert, GivesAValidModelWithinTheDefaultTargets) {
+  const auto result = ConvertToy(OneThread());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(ValidateGraph(result->graph).ok()) << ValidateGraph(result->graph);
+  const auto bits = ComputeBitStatistics(result->graph);
+  ASSERT_TRUE(bits.ok()) << bits.status();
+  EXPECT_LE(bits->weight_stored_bits, 4);
+  EXPECT_GT(bits->weight_stored_bits, 3);
+  EXPECT_LE(bits->activation_stored_bits, 6);
+  EXPECT_EQ(bits->weight_stored_bits, result->report.weight_bits_mean);
+  EXPECT_EQ(result->report.metric, "agreement");
+  EXPECT_EQ(result->report.selection_samples, 40);
+  EXPECT_GT(result->report.quantized_value, 60);  // chance is 10
+  for (const char* w : {"w1", "w2", "w3", "w4"}) {
+    EXPECT_TRUE(TensorOf(result->graph, w).codes.has_value());
+    EXPECT_FALSE(TensorOf(result->graph, w).has_data);
+    EXPECT_TRUE(TensorOf(result->graph, w).fit.has_value());
+  }
+  // The network's own input is signed and gets the most bits; what follows a Relu has no sign.
+  EXPECT_EQ(TensorOf(result->graph, "input").codebook->stored_bits(), 8);
+  EXPECT_FALSE(TensorOf(result->graph, "c1").codebook->is_signed);
+  EXPECT_TRUE(TensorOf(result->graph, "pool").codebook->is_signed);
+}
+
+TEST(Convert, SameBytesAtAnyThreadCount) {
+  std::vector<std::vector<uint8_t>> files;
+  for (int threads : {1, 2, 2}) {
+    ConvertOptions options = OneThread();
+    options.num_threads = threads;
+    const auto result = ConvertToy(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto file = SerializeModel(result->graph);
+    ASSERT_TRUE(file.ok()) << file.status();
+    files.push_back(*file);
+  }
+  EXPECT_EQ(files[0], files[1]);
+  EXPECT_EQ(files[1], files[2]);
+}
+
+TEST(Convert, FixedBitsAreStoredBits) {
+  for (int bits : {3, 5, 8}) {
+    ConvertOptions options = OneThread();
+    options.weight_bits = options.activation_bits = bits;
+    const auto result = ConvertToy(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    for (const TensorReport& t : result->report.tensors) {
+      // 8 bits of a non-negative tensor mean 7 exponent bits.
+      EXPECT_EQ(t.codebook.stored_bits(), t.codebook.is_signed ? bits : std::min(bits, 7)) << t.tensor;
+    }
+  }
+}
+
+TEST(Convert, TargetsAreUpperBounds) {
+  for (double target : {3.0, 3.7, 4.5, 6.01, 8.0}) {
+    ConvertOptions options = OneThread();
+    options.target_bits = target;
+    options.activation_target_bits = target + 0.5;
+    const auto result = ConvertToy(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_LE(result->report.weight_bits_mean, target);
+    EXPECT_LE(result->report.activation_bits_mean, target + 0.5);
+  }
+  ConvertOptions options = OneThread();
+  options.target_bits = 2.5;  // signed weights need 3
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+}
+
+TEST(Convert, TargetSizeBoundsTheFile) {
+  ConvertOptions options = OneThread();
+  options.weight_bits = 8;
+  const auto large = ConvertToy(options);
+  ASSERT_TRUE(large.ok()) << large.status();
+  options.weight_bits.reset();
+  options.target_size = SerializeModel(large->graph)->size() - 300;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_LE(SerializeModel(result->graph)->size(), *options.target_size);
+  EXPECT_GT(result->report.weight_bits_mean, 4);
+  options.target_size = 100;
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+}
+
+TEST(Convert, MaxDropTakesFewerBitsTheMoreMayBeLost) {
+  double last = 9;
+  for (double drop : {0.0, 10.0, 100.0}) {
+    ConvertOptions options = OneThread();
+    options.max_drop = drop;
+    const auto result = ConvertToy(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    if (result->goal_reached) {
+      EXPECT_LE(result->report.float_value - result->report.quantized_value, drop);
+    }
+    EXPECT_LE(result->report.activation_bits_mean, 6);
+    EXPECT_LE(result->report.weight_bits_mean, last);
+    EXPECT_FALSE(result->report.steps.empty());
+    last = result->report.weight_bits_mean;
+  }
+  EXPECT_EQ(last, 3);  // anything goes: the fewest
+}
+
+TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
+  // Agreement with the float model on every sample is too much for activations of three bits.
+  ConvertOptions options = OneThread();
+  options.max_drop = 0;
+  options.activation_bits = 3;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(result->goal_reached);
+  EXPECT_LT(result->report.quantized_value, result->report.float_value);
+}
+
+TEST(Convert, EveryStrategyGridAndRuleGivesTheSameBitsOnEveryExactBackend) {
+  for (Strategy strategy : {Strategy::kJoint, Strategy::kDnateq}) {
+    for (GridChoice grid : {GridChoice::kAuto, GridChoice::kQ7, GridChoice::kQ14, GridChoice::kReal}) {
+      for (EncodeRule rule : {EncodeRule::kNearest, EncodeRule::kLog}) {
+        ConvertOptions options = OneThread();
+        options.strategy = strategy;
+        options.grid = grid;
+        options.encode_rule = rule;
+        options.weight_bits = 4;
+        options.activation_bits = 6;
+        options.granularity = rule == EncodeRule::kLog ? Granularity::kTensor : Granularity::kChannel;
+        const auto result = ConvertToy(options);
+        ASSERT_TRUE(result.ok()) << result.status();
+        ASSERT_EQ(result->graph.golden.size(), 2u);
+        const GoldenCase& golden = result->graph.golden[0];
+        const auto model = Model::FromGraph(result->graph);
+        ASSERT_TRUE(model.ok()) << model.status();
+        for (const char* backend : {"exponent", "histogram", "onednn-codebook"}) {
+          if (DefaultRegistry().Find(backend) == nullptr) continue;
+          SessionOptions session_options;
+          session_options.backends = {backend};
+          auto session = Session::Create(*model, session_options, DefaultRegistry());
+          // Some backends take no real grid.
+          if (!session.ok() && grid == GridChoice::kReal) continue;
+          ASSERT_TRUE(session.ok()) << session.status();
+          std::vector<float> logits(10);
+          ASSERT_TRUE(session
+                          ->Run({{"input", {golden.inputs[0].data.data(), DType::kFloat32, golden.inputs[0].shape}}},
+                                {{"logits", {logits.data(), DType::kFloat32, {1, 10}}}})
+                          .ok());
+          EXPECT_EQ(std::memcmp(logits.data(), golden.outputs[0].data.data(), sizeof(float) * 10), 0)
+              << backend << " " << static_cast<int>(grid);
+        }
+      }
+    }
+  }
+}
+
+TEST(Convert, RealGridSharesOneBasePerLayer) {
+  ConvertOptions options = OneThread();
+  options.grid = GridChoice::kReal;
+  options.target_bits = 5;
+  const auto shared = ConvertToy(options);
+  ASSERT_TRUE(shared.ok()) << shared.status();
+  for (const Node& node : shared->graph.nodes) {
+    if (node.op != "Conv" && node.op != "Gemm") continue;
+    EXPECT_EQ(shared->graph.tensors[static_cast<size_t>(node.inputs[0])].codebook->base,
+              shared->graph.tensors[static_cast<size_t>(node.inputs[1])].codes->codebook.base)
+        << node.name;
+  }
+  options.shared_base = false;
+  const auto apart = ConvertToy(options);
+  ASSERT_TRUE(apart.ok()) << apart.status();
+  EXPECT_NE(TensorOf(apart->graph, "input").codebook->base, TensorOf(apart->graph, "w1").codes->codebook.base);
+}
+
+TEST(Convert, KeepsTheFormsAskedFor) {
+  ConvertOptions options = OneThread();
+  options.keep_int8 = options.keep_float = true;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const Tensor& w = TensorOf(result->graph, "w4");
+  EXPECT_TRUE(w.has_data && w.int8 && w.codes);
+  ASSERT_TRUE(TensorOf(result->graph, "c1").range.has_value());
+  EXPECT_EQ(TensorOf(result->graph, "c1").range->min, 0);
+  // Bits are those of the codes.
+  EXPECT_LE(result->report.weight_bits_mean, 4);
+  const auto model = Model::FromGraph(result->graph);
+  ASSERT_TRUE(model.ok()) << model.status();
+  SessionOptions session_options;
+  session_options.backends = {"reference"};
+  session_options.require_backend = true;
+  EXPECT_TRUE(Session::Create(*model, session_options, DefaultRegistry()).ok());
+}
+
+TEST(Convert, PackedCodesDecodeToTheWeights) {
+  ConvertOptions options = OneThread();
+  options.weight_bits = 8;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const Graph source = ToyNetwork(1);
+  const Tensor &before = TensorOf(source, "w1"), &after = TensorOf(result->graph, "w1");
+  const Codebook& book = after.codes->codebook;
+  std::vector<uint8_t> codes(before.elements());
+  UnpackBits(after.codes->packed.data(), book.stored_bits(), 0, codes.size(), codes.data());
+  const std::vector<double> values = book.Values();
+  double error = 0, sum = 0;
+  for (size_t k = 0; k < codes.size(); ++k) {
+    const double scale = after.codes->channel_scales.empty() ? 1.0 : after.codes->channel_scales[k / 27];
+    error += std::fabs(before.data.as<float>()[k] - scale * values[codes[k]]);
+    sum += std::fabs(before.data.as<float>()[k]);
+  }
+  EXPECT_LT(error / sum, 0.02);
+  EXPECT_NEAR(error / sum, after.fit->rmae, 1e-6);
+}
+
+TEST(Convert, NonNegativeInputsNeedNoSign) {
+  const Graph graph = ToyNetwork(3);
+  const auto data = ToyData(graph, 20, false, 4, /*non_negative=*/true);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(graph, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(TensorOf(result->graph, "input").codebook->is_signed);
+}
+
+TEST(Convert, LabelsOfEvalDecideWhereGiven) {
+  const Graph graph = ToyNetwork(5);
+  const auto calibration = ToyData(graph, 20, false, 6), eval = ToyData(graph, 30, true, 7);
+  ASSERT_TRUE(calibration.ok() && eval.ok());
+  const auto result = Convert(graph, *calibration, &*eval, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->report.metric, "top1");
+  EXPECT_EQ(result->report.selection_samples, 30);
+}
+
+TEST(Convert, LeavesInFloatWhatItCannotQuantize) {
+  Graph g;
+  g.symbols = {"N"};
+  const int x = AddInput(&g, "x", {-1, 4});
+  const int w = AddFloat(&g, "w", {4, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1});
+  const int y = AddNode(&g, "Gemm", "y", {x, w});
+  const int table = AddFloat(&g, "table", {4, 4}, std::vector<float>(16, 0.25f));
+  g.outputs = {AddNode(&g, "MatMul", "z", {y, table})};
+  const auto data = ToyData(g, 16, false, 8);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  const TensorReport& last = result->report.tensors.back();
+  EXPECT_EQ(last.node, "z");
+  EXPECT_EQ(last.codebook.exponent_bits, 0);
+  EXPECT_NE(last.reason.find("constant"), std::string::npos);
+  // 16 elements at 4 bits or less and 16 at 32.
+  const auto bits = ComputeBitStatistics(result->graph);
+  ASSERT_TRUE(bits.ok()) << bits.status();
+  EXPECT_GT(bits->weight_stored_bits, 17);
+  EXPECT_LE(bits->weight_stored_bits, 18);
+}
+
+TEST(Convert, ConstantAndZeroWeightsAreNoProblem) {
+  Graph g;
+  g.symbols = {"N"};
+  const int x = AddInput(&g, "x", {-1, 4});
+  const int zero = AddFloat(&g, "zero", {4, 4}, std::vector<float>(16, 0.0f));
+  const int ones = AddFloat(&g, "ones", {2, 4}, std::vector<float>(8, 1.0f));
+  const int y = AddNode(&g, "Gemm", "y", {x, zero});
+  const int relu = AddNode(&g, "Relu", "relu", {y});
+  g.outputs = {AddNode(&g, "Gemm", "z", {relu, ones})};
+  const auto data = ToyData(g, 16, false, 9);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(ValidateGraph(result->graph).ok());
+}
+
+TEST(Convert, RefusesCalibrationDataThatIsNotFinite) {
+  const Graph graph = ToyNetwork(1);
+  std::vector<float> values(2 * 192, 1);
+  values[192 + 5] = std::nanf("");
+  const auto data = testing::DataOf(graph, values, 2, {});
+  if (!data.ok()) {
+    EXPECT_EQ(CodeOf(data.status()), "TLY-E0321");
+    return;
+  }
+  const auto result = Convert(graph, *data, nullptr, OneThread(), DefaultRegistry());
+  EXPECT_EQ(CodeOf(result.status()), "TLY-E0321");
+}
+
+TEST(Convert, RefusesContradictoryGoals) {
+  ConvertOptions options = OneThread();
+  options.max_drop = 1;
+  options.target_bits = 4;
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+  for (int bits : {-1, 1, 9}) {
+    options = OneThread();
+    options.weight_bits = bits;
+    EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+  }
+  options = OneThread();
+  options.weight_bits = 2;  // a signed weight would be left without exponent
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+  options = OneThread();
+  options.float_backend = "no such backend";
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0202");
+}
+
+TEST(Convert, ReportsProgressOfEveryPhase) {
+  std::set<std::string> phases;
+  ConvertOptions options = OneThread();
+  options.progress = [&](const std::string& phase, double done) {
+    phases.insert(phase);
+    EXPECT_GE(done, 0);
+    EXPECT_LE(done, 1);
+  };
+  ASSERT_TRUE(ConvertToy(options).ok());
+  for (const char* phase : {"calibrate", "fit codebooks", "compare", "evaluate"})
+    EXPECT_EQ(phases.count(phase), 1u) << phase;
+}
+
+TEST(Convert, MetadataAndReportSayHowItWasMade) {
+  ConvertOptions options = OneThread();
+  options.tool_version = "tally 9.9";
+  options.target_bits = 5;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto& m = result->graph.metadata;
+  EXPECT_EQ(m.at("tool"), "tally 9.9");
+  EXPECT_EQ(m.at("option.target_bits"), "5");
+  EXPECT_EQ(m.at("calibration.samples"), "40");
+  EXPECT_EQ(m.at("calibration.hash").size(), 16u);
+  const auto json = nlohmann::json::parse(ReportJson(result->report, options));
+  EXPECT_EQ(json["schema_version"], 1);
+  EXPECT_EQ(json["options"]["target_bits"], "5");
+  ASSERT_EQ(json["tensors"].size(), 8u);
+  EXPECT_EQ(json["tensors"][0]["tensor"], "w1");
+  EXPECT_EQ(json["tensors"][0]["mantissas"].size(), (size_t{1} << json["tensors"][0]["exponent_bits"].get<int>()) - 1);
+  EXPECT_EQ(json["weights"]["stored_bits_mean"], result->report.weight_bits_mean);
+}
+
+TEST(ComputeBitStatistics, WeighsByElementsAndLeavesTheNetworksInputOut) {
+  // x [N,4] -> Gemm 4x4 (signed n = 3) -> Relu (n = 6) -> Gemm 2x4, left in float; a Gather from an embedding.
+  ConvertOptions options = OneThread();
+  options.weight_bits = 4;
+  options.activation_bits = 6;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  Graph graph = result->graph;
+  const double w1 = 8 * 27, w2 = 72, w3 = 64, w4 = 1280;
+  auto bits = ComputeBitStatistics(graph);
+  ASSERT_TRUE(bits.ok()) << bits.status();
+  EXPECT_EQ(bits->weight_elements, static_cast<uint64_t>(w1 + w2 + w3 + w4));
+  EXPECT_DOUBLE_EQ(bits->weight_stored_bits, 4);
+  EXPECT_DOUBLE_EQ(bits->weight_exponent_bits, 3);
+  // c1 512 and flat 128 are non-negative: 6 bits are 6 exponent bits; pool 128 is signed.
+  EXPECT_DOUBLE_EQ(bits->activation_stored_bits, 6);
+  graph.tensors[static_cast<size_t>(graph.FindTensor("c1"))].codebook.reset();
+  bits = ComputeBitStatistics(graph);
+  ASSERT_TRUE(bits.ok()) << bits.status();
+  EXPECT_DOUBLE_EQ(bits->activation_stored_bits, (512.0 * 32 + 256 * 6) / 768);
+  // An embedding counts as a weight.
+  Graph embedding;
+  const int table = AddFloat(&embedding, "table", {10, 2}, std::vector<float>(20, 1));
+  const int ids = AddInput(&embedding, "ids", {3});
+  embedding.tensors[static_cast<size_t>(ids)].dtype = DType::kInt64;
+  embedding.outputs = {AddNode(&embedding, "Gather", "rows", {table, ids})};
+  bits = ComputeBitStatistics(embedding);
+  ASSERT_TRUE(bits.ok()) << bits.status();
+  EXPECT_DOUBLE_EQ(bits->weight_stored_bits, 32);
+  EXPECT_EQ(bits->weight_bytes, 80u);
+}
+
+}  // namespace
+}  // namespace tally
