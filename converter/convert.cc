@@ -177,9 +177,8 @@ class Converter {
         if (allow_q14_) error = finer_error;
       }
     }
-    // Not part of the paper's method. A bias is shared by all forms of a weight: corrected for the codes it would spoil
-    // the baselines that are kept beside them.
-    if (options_.strategy == Strategy::kDnateq || options_.keep_int8 || options_.keep_float) return absl::OkStatus();
+    // Not part of the paper's method.
+    if (options_.strategy == Strategy::kDnateq) return absl::OkStatus();
     correct_bias_ = true;
     TALLY_ASSIGN_OR_RETURN(const double corrected, OutputError(weights, activations));
     correct_bias_ = corrected < (1 - kWorthwhile) * error;

@@ -47,6 +47,9 @@ struct CodeForm {
   Codebook codebook;
   std::vector<float> channel_scales;  // empty, or one positive finite factor per extent of dimension 0
   Blob packed;
+  // Empty, or one finite value per extent of dimension 0: the bias of the node that multiplies by these codes, in place
+  // of its own, which stays right for the baseline forms. It makes up for the mean error of the rounded weights.
+  std::vector<float> bias = {};
 };
 
 // A weight as symmetric int8: value = scales[c] * q, c the index along dimension 0 (or one scale for all).

@@ -184,6 +184,7 @@ class ModelReader {
     if (in.packed() == nullptr) return BadMetadata("codes without a range of the weights");
     TALLY_RETURN_IF_ERROR(ReadCodebook(*in.codebook(), &out->codebook));
     TALLY_RETURN_IF_ERROR(ReadVector(in.channel_scales(), &out->channel_scales));
+    TALLY_RETURN_IF_ERROR(ReadVector(in.bias(), &out->bias));
     return blobs_.Read(*in.packed(), &out->packed);
   }
 

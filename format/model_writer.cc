@@ -99,8 +99,9 @@ class ModelWriter {
   flatbuffers::Offset<fb::CodeForm> WriteCodes(const CodeForm& form) {
     const auto codebook = WriteCodebook(form.codebook);
     const auto channel_scales = Vector(form.channel_scales);
+    const auto bias = Vector(form.bias);
     const fb::BlobRef packed = Place(form.packed);
-    return Count(fb::CreateCodeForm(builder_, codebook, channel_scales, &packed));
+    return Count(fb::CreateCodeForm(builder_, codebook, channel_scales, &packed, bias));
   }
 
   flatbuffers::Offset<fb::Int8Form> WriteInt8(const Int8Form& form) {

@@ -45,6 +45,12 @@ absl::Status ValidateScales(const char* what, const std::vector<float>& scales, 
 absl::Status ValidateCodes(const CodeForm& form, const Shape& shape, uint64_t elements) {
   TALLY_RETURN_IF_ERROR(form.codebook.Validate());
   TALLY_RETURN_IF_ERROR(ValidateScales("channel scale", form.channel_scales, shape, 0));
+  if (!form.bias.empty() && (shape.empty() || form.bias.size() != static_cast<size_t>(shape[0]))) {
+    return BadForm(absl::StrCat(form.bias.size(), " biases, expected none or one per extent of dimension 0"));
+  }
+  for (size_t i = 0; i < form.bias.size(); ++i) {
+    if (!std::isfinite(form.bias[i])) return BadForm(absl::StrCat("bias ", i, " is ", form.bias[i], ", expected finite"));
+  }
   const int bits = form.codebook.stored_bits();
   // No plain size of 4 bytes per element wrapped (ValidateShape), so this product does not either.
   const uint64_t expected = PackedBytes(elements, bits);

@@ -3,6 +3,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "converter/search/baselines.h"
 #include "format/error.h"
 #include "format/model_file.h"
 #include "tools/commands.h"
@@ -26,16 +27,10 @@ absl::Status Run(const Options& options) {
   TALLY_RETURN_IF_ERROR(CheckDifferentFiles(options.model, options.output));
   TALLY_ASSIGN_OR_RETURN(Graph graph, ReadModelFile(options.model));
   TALLY_ASSIGN_OR_RETURN(const FileLayout before, ReadFileLayout(options.model));
-  for (Tensor& tensor : graph.tensors) {
-    tensor.fit.reset();
-    if (!tensor.codes) continue;
-    // The codes are the weight; what stays are other constants (biases), which have no codes.
-    tensor.has_data = false;
-    tensor.data = Blob();
-    tensor.int8.reset();
-  }
-  // Ranges serve the int8 baseline alone.
-  for (Tensor& tensor : graph.tensors) tensor.range.reset();
+  DropFloatForms(&graph);
+  DropInt8Forms(&graph);
+  SettleCodeBiases(&graph);
+  for (Tensor& tensor : graph.tensors) tensor.fit.reset();
   graph.golden.clear();
   for (auto it = graph.metadata.begin(); it != graph.metadata.end();) {
     it = IsSearchRecord(it->first) ? graph.metadata.erase(it) : std::next(it);

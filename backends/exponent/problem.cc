@@ -49,6 +49,7 @@ absl::Status ReadWeights(const NodeContext& context, Problem* problem) {
       return Refuse(absl::StrCat(i == 2 ? "bias " : "residual ", Quoted(extra->name), " is not plain float32"));
     }
   }
+  problem->epilogue.code_bias = weight->codes->bias;
   problem->epilogue.has_bias = context.input(2) != nullptr;
   problem->epilogue.has_residual = context.input(3) != nullptr;
   TALLY_ASSIGN_OR_RETURN(problem->epilogue.activation, FusedActivation(context.node));
@@ -141,7 +142,9 @@ size_t MatrixBatch::Offset(size_t index, const std::vector<int64_t>& strides) co
 EpilogueRow Epilogue::Row(const RunArgs& args, size_t first, size_t step, size_t element) const {
   EpilogueRow row;
   row.scale = scales.empty() ? nullptr : scales.data() + first;
-  row.bias = has_bias ? static_cast<const float*>(args.inputs[2]) + first : nullptr;
+  const float* bias = has_bias ? static_cast<const float*>(args.inputs[2]) : nullptr;
+  if (!code_bias.empty()) bias = code_bias.data();
+  row.bias = bias == nullptr ? nullptr : bias + first;
   row.channel_step = step;
   row.residual = has_residual ? static_cast<const float*>(args.inputs[3]) + element : nullptr;
   row.activation = activation;

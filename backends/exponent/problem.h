@@ -33,7 +33,8 @@ struct MatrixBatch {
 struct Epilogue {
   // One per output channel; for MatMul a single one. On the real grid the channel scales, or empty when there are none.
   std::vector<float> scales;
-  bool has_bias = false;
+  std::vector<float> code_bias;  // of the codes, in place of input 2; empty: none
+  bool has_bias = false;         // input 2
   bool has_residual = false;
   Activation activation;
 

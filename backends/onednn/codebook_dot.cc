@@ -28,6 +28,7 @@ class CodebookDot : public CompiledNode {
       const double channel = form.channel_scales.empty() ? 1.0 : static_cast<double>(form.channel_scales[o]);
       sum_.scales.push_back(static_cast<float>(scale * channel));
     }
+    code_bias_ = form.bias;
     if (dot_.outputs() == 0) return;
 
     planes_ = MakeSourcePlanes(codebook);
@@ -56,6 +57,7 @@ class CodebookDot : public CompiledNode {
     float* out = static_cast<float*>(args.outputs[0]);
     Tail tail;
     if (dot_.has_bias) tail.bias = static_cast<const float*>(args.inputs[2]);
+    if (!code_bias_.empty()) tail.bias = code_bias_.data();
     if (dot_.has_residual) tail.residual = static_cast<const float*>(args.inputs[3]);
     tail.activation = dot_.activation;
     const auto gather = [&](const Block& block, size_t s, uint8_t* to) {
@@ -82,6 +84,7 @@ class CodebookDot : public CompiledNode {
   DotNode dot_;
   DecodeFn decode_;
   size_t entries_ = 0;  // codes of the input
+  std::vector<float> code_bias_;  // of the codes, in place of input 2
   std::vector<SourcePlane> planes_;
   std::vector<Segment> segments_;
   std::optional<SlicedDot> products_;  // none when there are no outputs

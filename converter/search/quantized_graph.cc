@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "absl/strings/str_cat.h"
+#include "converter/search/baselines.h"
 #include "format/bit_packing.h"
 #include "format/error.h"
 
@@ -41,12 +41,6 @@ std::vector<double> MeanErrors(const Node& node, const Tensor& weight, const flo
   return errors;
 }
 
-std::string UniqueName(const Graph& graph, const std::string& wish) {
-  std::string name = wish;
-  for (int i = 2; graph.FindTensor(name) >= 0; ++i) name = absl::StrCat(wish, "_", i);
-  return name;
-}
-
 class Builder {
  public:
   Builder(const Graph& source, const Targets& targets, const TensorSearch& search,
@@ -61,6 +55,8 @@ class Builder {
       tensor.codebook = fits_.activations[a].codebook;
       if (options_.keep_int8 && !samples_[a].empty()) tensor.range = Range{samples_[a].min, samples_[a].max};
     }
+    if (!options_.keep_float) DropFloatForms(&graph_);
+    if (!options_.keep_int8 && !options_.keep_float) SettleCodeBiases(&graph_);
     return std::move(graph_);
   }
 
@@ -71,9 +67,6 @@ class Builder {
     const WeightTarget& target = targets_.weights[w];
     const WeightFit& fit = fits_.weights[w];
     const std::vector<uint8_t> codes = search_.fitter(w).Encode(fit.codebook, fit.channel_scales);
-    if (options_.correct_bias) {
-      for (int node : target.nodes) CorrectBias(w, static_cast<size_t>(node), codes);
-    }
     Tensor& tensor = TensorAt(target.tensor);
     CodeForm form;
     form.codebook = fit.codebook;
@@ -82,20 +75,20 @@ class Builder {
     uint8_t* packed = nullptr;
     form.packed = Blob::Allocate(PackedBytes(codes.size(), bits), &packed);
     PackBits(codes.data(), codes.size(), bits, packed);
+    if (options_.correct_bias) form.bias = CorrectedBias(w, codes);
     tensor.codes = std::move(form);
     if (options_.keep_int8) {
       tensor.int8 = MakeInt8Form(tensor.data.as<float>(), target.channels, target.per_channel);
     }
-    if (!options_.keep_float && !target.read_elsewhere) {
-      tensor.data = Blob();
-      tensor.has_data = false;
-    }
   }
 
-  void CorrectBias(size_t w, size_t node_index, const std::vector<uint8_t>& codes) {
+  // The bias that makes up for the mean error of the codes; empty when there is nothing to correct or no one bias to do
+  // it with.
+  std::vector<float> CorrectedBias(size_t w, const std::vector<uint8_t>& codes) const {
     const WeightTarget& target = targets_.weights[w];
     const WeightFit& fit = fits_.weights[w];
-    Node& node = graph_.nodes[node_index];
+    if (target.nodes.size() != 1) return {};
+    const Node& node = source_.nodes[static_cast<size_t>(target.nodes[0])];
     const auto activation = std::find_if(targets_.activations.begin(), targets_.activations.end(),
                                          [&](const ActivationTarget& a) { return a.tensor == node.inputs[0]; });
     const std::vector<double> means =
@@ -109,33 +102,16 @@ class Builder {
     }
     const Tensor& weight = source_.tensors[static_cast<size_t>(target.tensor)];
     const std::vector<double> errors = MeanErrors(node, weight, weight.data.as<float>(), rounded, means);
-    if (std::all_of(errors.begin(), errors.end(), [](double e) { return e == 0; })) return;
+    if (std::all_of(errors.begin(), errors.end(), [](double e) { return e == 0; })) return {};
     std::vector<float> bias(errors.size());
     const bool has_bias = node.inputs.size() > 2 && node.inputs[2] >= 0;
-    const Tensor* old = has_bias ? &TensorAt(node.inputs[2]) : nullptr;
+    const Tensor* old = has_bias ? &source_.tensors[static_cast<size_t>(node.inputs[2])] : nullptr;
     // A bias that is computed at run time stays as it is.
-    if (old != nullptr && (!old->has_data || old->elements() != bias.size())) return;
+    if (old != nullptr && (!old->has_data || old->elements() != bias.size())) return {};
     for (size_t o = 0; o < bias.size(); ++o) {
       bias[o] = static_cast<float>((old == nullptr ? 0.0 : static_cast<double>(old->data.as<float>()[o])) - errors[o]);
     }
-    Tensor fresh;
-    fresh.shape = {static_cast<int64_t>(bias.size())};
-    fresh.has_data = true;
-    fresh.data = Blob::Copy(bias.data(), bias.size() * sizeof(float));
-    if (old != nullptr && Readers(node.inputs[2]) == 1) {
-      fresh.name = old->name;
-      TensorAt(node.inputs[2]) = std::move(fresh);
-      return;
-    }
-    fresh.name = UniqueName(graph_, absl::StrCat(node.name, ".bias"));
-    if (node.inputs.size() < 3) node.inputs.resize(3, -1);
-    node.inputs[2] = graph_.AddTensor(std::move(fresh));
-  }
-
-  int64_t Readers(int tensor) const {
-    int64_t readers = std::count(graph_.outputs.begin(), graph_.outputs.end(), tensor);
-    for (const Node& node : graph_.nodes) readers += std::count(node.inputs.begin(), node.inputs.end(), tensor);
-    return readers;
+    return bias;
   }
 
   const Graph& source_;

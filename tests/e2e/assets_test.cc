@@ -17,19 +17,19 @@ struct Real {
   const char* calibration;  // folder_calibration/file
   double float32;           // top-1 measured with ONNX Runtime 1.30 on exactly these files
   double tolerance;         // 0.1, or 0.3 where another JPEG decoder may move a pixel by one
-  int64_t bit_inputs;       // samples whose bits are compared; 0: not compared
+  int64_t bit_inputs;       // samples whose bits are compared
 };
 
 const Real kReal[] = {
     {"cifar10_resnet20", "cifar10_dev/data.json", "cifar10_calibration/data.json", 91.48, 0.1, 100},
     {"cifar10_resnet56", "cifar10_dev/data.json", "cifar10_calibration/data.json", 92.96, 0.1, 100},
-    {"mlperftiny_resnet8_cifar10", "cifar10_dev/data_raw.json", "cifar10_calibration/data_raw.json", 86.98, 0.1, 0},
+    {"mlperftiny_resnet8_cifar10", "cifar10_dev/data_raw.json", "cifar10_calibration/data_raw.json", 86.98, 0.1, 20},
     {"squeezenet_v1.1", "imagenet_dev/data_squeezenet.json", "imagenet_calibration/data_squeezenet.json", 73.69, 0.3,
      10},
     {"mobilenet_v2_1.0_224", "imagenet_dev/data_mobilenet.json", "imagenet_calibration/data_mobilenet.json", 79.69, 0.3,
-     0},
+     2},
     {"mlkws_dnn_l", "speech_dev/data_dnn.json", "speech_calibration/data_dnn.json", 80.98, 0.1, 100},
-    {"mlkws_ds_cnn_l", "speech_dev/data_cnn.json", "speech_calibration/data_cnn.json", 91.48, 0.1, 0},
+    {"mlkws_ds_cnn_l", "speech_dev/data_cnn.json", "speech_calibration/data_cnn.json", 91.48, 0.1, 20},
     {"mnist_mlp_1024", "mnist_dev/data.json", "mnist_calibration/data.json", 97.05, 0.1, 100},
 };
 
@@ -60,7 +60,6 @@ TEST_P(Assets, Float32ReproducesThePublishedFigure) {
 
 TEST_P(Assets, ConvertedModelsGiveTheSameBitsEverywhere) {
   const Real& real = GetParam();
-  if (real.bit_inputs == 0) GTEST_SKIP() << "covered by the models of the same family";
   TALLY_ASSET_OR_SKIP(onnx, std::string("models/") + real.model + ".onnx");
   TALLY_ASSET_OR_SKIP(description, std::string("data/") + real.data);
   TALLY_ASSET_OR_SKIP(calibration, std::string("data/") + real.calibration);

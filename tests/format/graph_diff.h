@@ -49,6 +49,7 @@ class GraphDiff {
     if (a.codes && b.codes) {
       Check(Same(a.codes->codebook, b.codes->codebook), at + "codes.codebook");
       Check(SameBits(a.codes->channel_scales, b.codes->channel_scales), at + "codes.channel_scales");
+      Check(SameBits(a.codes->bias, b.codes->bias), at + "codes.bias");
       Check(Same(a.codes->packed, b.codes->packed), at + "codes.packed");
     }
     Check(a.int8.has_value() == b.int8.has_value(), at + "int8");

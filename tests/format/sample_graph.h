@@ -82,7 +82,10 @@ inline Tensor CodedWeight(const std::string& name, const Shape& shape, const Cod
   const std::vector<uint8_t> codes = RandomCodes(book, count, random);
   t.codes.emplace();
   t.codes->codebook = book;
-  for (size_t c = 0; c < channels && !shape.empty(); ++c) t.codes->channel_scales.push_back(random.Float(0.5f, 2.0f));
+  for (size_t c = 0; c < channels && !shape.empty(); ++c) {
+    t.codes->channel_scales.push_back(random.Float(0.5f, 2.0f));
+    t.codes->bias.push_back(random.Float(-1.0f, 1.0f));
+  }
   t.codes->packed = PackCodes(book, codes);
   const std::vector<double> decode = book.Values();
   std::vector<float> values(count);
@@ -189,6 +192,7 @@ inline Graph RandomGraph(uint32_t seed) {
       t.has_data = random.Coin();
       if (!t.has_data) t.data = Blob();
       if (random.Coin()) t.codes->channel_scales.clear();
+      if (random.Coin()) t.codes->bias.clear();
       if (t.int8 && !s.empty() && random.Coin()) t.int8->scales.assign(static_cast<size_t>(s[0]), 0.25f);
       if (random.Coin()) t.fit = FitRecord{0.125f, 0.5f, 0.25f};
     } else {

@@ -222,6 +222,11 @@ std::vector<Damage> ShapesAndForms() {
        }},
       {"codes_codebook_invalid", ErrorId::kBadCodebook, [](Graph& g) { At(g, "fc.weight").codes->codebook.base = 1; }},
       {"channel_scale_count", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales = {1}; }},
+      {"code_bias_count", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->bias = {1}; }},
+      {"code_bias_nan", ErrorId::kBadForm,
+       [](Graph& g) {
+         At(g, "fc.weight").codes->bias.assign(static_cast<size_t>(At(g, "fc.weight").shape[0]), kNaN);
+       }},
       {"channel_scale_zero", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales[4] = 0; }},
       {"channel_scale_nan", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales[0] = kNaN; }},
       {"channel_scale_infinite", ErrorId::kBadForm,
