@@ -249,12 +249,15 @@ class Converter {
                                        [&](const Allocation& other) { return OutputError(front[0], other); }));
     TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], a));
     goal_reached_ = best.drop <= *options_.max_drop;
+    // The point with the fewest bits that pass is picked for its luck on these samples, too: other data show more loss.
+    // So one standard error is kept to spare, where the samples are enough for that to be possible.
+    const double spare = best.drop + best.standard_error <= *options_.max_drop ? 1 : 0;
     // `kept` is within the goal, `lost` beyond it. Without any point within, the most bits are the best offer.
     size_t kept = 0, lost = goal_reached_ ? front.size() : 0;
     while (kept + 1 < lost) {
       const size_t i = kept + (lost - kept) / 2;
       TALLY_ASSIGN_OR_RETURN(Point point, Try(front[i], a));
-      if (point.drop <= *options_.max_drop) {
+      if (point.drop + spare * point.standard_error <= *options_.max_drop) {
         kept = i;
         best = std::move(point);
       } else {
@@ -266,14 +269,17 @@ class Converter {
 
   struct Point {
     Choices choices;
-    double drop = 0;
+    double drop = 0;  // points below the float model, paired by sample
+    double standard_error = 0;
   };
   absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations) {
     Point point;
     point.choices = MakeChoices(weights, activations);
     TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(point.choices));
     TALLY_ASSIGN_OR_RETURN(const EvalResult result, runner_.EvaluateQuantized(graph));
-    point.drop = float_result_.value - result.value;
+    const PairedDrop paired = ComparePaired(float_result_, result);
+    point.drop = paired.drop;
+    point.standard_error = paired.standard_error;
     double threshold = 0;
     for (size_t i = 0; i < weights.size(); ++i) threshold = std::max(threshold, weights_[i].options[weights[i]].rmae);
     steps_.push_back({threshold, TotalBits(weights_, weights) / std::max(1.0, SumOfElements(weights_)),
