@@ -1,5 +1,5 @@
-// Fields of 1..8 bits, packed without gaps: element k occupies bits k*bits .. k*bits + bits - 1 of the stream, where bit
-// j of the stream is bit j % 8 of byte j / 8 (low bit first). Unused bits of the last byte are zero.
+// Fields of 1..8 bits, packed without gaps: element k occupies bits k*bits .. k*bits + bits - 1 of the stream, where
+// bit j of the stream is bit j % 8 of byte j / 8 (low bit first). Unused bits of the last byte are zero.
 #ifndef TALLY_FORMAT_BIT_PACKING_H_
 #define TALLY_FORMAT_BIT_PACKING_H_
 

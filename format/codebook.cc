@@ -137,8 +137,7 @@ std::vector<double> Codebook::Values() const {
 bool Codebook::operator==(const Codebook& o) const {
   return exponent_bits == o.exponent_bits && is_signed == o.is_signed && grid == o.grid &&
          encode_rule == o.encode_rule && base == o.base && alpha == o.alpha && beta == o.beta &&
-         mantissas == o.mantissas && scale == o.scale && inverse_scale == o.inverse_scale &&
-         thresholds == o.thresholds;
+         mantissas == o.mantissas && scale == o.scale && inverse_scale == o.inverse_scale && thresholds == o.thresholds;
 }
 
 absl::StatusOr<Codebook> MakeCodebook(int exponent_bits, bool is_signed, Grid grid, EncodeRule rule, double base,

@@ -1,8 +1,8 @@
 // A Codebook maps a code to 0 or sign * (alpha * base^i + beta), i = -R .. R, R = 2^(n-1) - 1, snapped to a grid.
 // The sole definition of what a code means. A plain value; const use from many threads is safe.
 //
-// A code is an unsigned field of stored_bits() bits: the low n bits are 0 for zero or i + R + 1; the top bit of a signed
-// codebook is the sign. A zero code with its sign set is invalid. In memory a code takes one byte, in a file
+// A code is an unsigned field of stored_bits() bits: the low n bits are 0 for zero or i + R + 1; the top bit of a
+// signed codebook is the sign. A zero code with its sign set is invalid. In memory a code takes one byte, in a file
 // stored_bits() bits (format/bit_packing.h).
 //
 // Grids q7 and q14 store the integer mantissas that the magnitudes were rounded to; grid real stores float64 magnitudes

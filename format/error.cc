@@ -41,9 +41,9 @@ absl::Status Build(absl::StatusCode status_code, const ErrorInfo& info, const st
   absl::StrAppend(&message, ": ", detail);
   absl::Status status(status_code, message);
   const std::string offset = absl::StrCat(info.offset);
-  status.SetPayload(kPayloadUrl, absl::Cord(absl::StrJoin({info.code, info.file, info.section, offset, info.subject,
-                                                           detail},
-                                                          std::string(1, kSeparator))));
+  status.SetPayload(kPayloadUrl,
+                    absl::Cord(absl::StrJoin({info.code, info.file, info.section, offset, info.subject, detail},
+                                             std::string(1, kSeparator))));
   return status;
 }
 

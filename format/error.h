@@ -42,8 +42,8 @@ std::string Quoted(const std::string& name);
 #define TALLY_CONCAT(a, b) TALLY_CONCAT_(a, b)
 
 // Returns from the enclosing function when `expr` is an error.
-#define TALLY_RETURN_IF_ERROR(expr)                   \
-  do {                                                \
+#define TALLY_RETURN_IF_ERROR(expr)                                      \
+  do {                                                                   \
     if (absl::Status tally_s_ = (expr); !tally_s_.ok()) return tally_s_; \
   } while (false)
 

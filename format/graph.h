@@ -1,9 +1,9 @@
 // The one in-memory form of a model: tensors, nodes and the forms of every weight.
-// The converter edits it, the writer serialises it, the loader returns it, sessions read it (then it is const and may be
-// shared between threads).
+// The converter edits it, the writer serialises it, the loader returns it, sessions read it (then it is const and may
+// be shared between threads).
 //
-// Shapes of activations are not stored: they follow from the graph's inputs by inference (runtime/ops), so a file cannot
-// lie about them.
+// Shapes of activations are not stored: they follow from the graph's inputs by inference (runtime/ops), so a file
+// cannot lie about them.
 #ifndef TALLY_FORMAT_GRAPH_H_
 #define TALLY_FORMAT_GRAPH_H_
 
@@ -103,8 +103,8 @@ struct Attribute {
 };
 
 struct Node {
-  std::string name;  // unique, stable
-  std::string op;    // an operator of runtime/ops
+  std::string name;          // unique, stable
+  std::string op;            // an operator of runtime/ops
   std::vector<int> inputs;   // tensor indices; -1 = absent optional input
   std::vector<int> outputs;  // tensor indices
   std::vector<Attribute> attributes;

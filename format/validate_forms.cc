@@ -49,7 +49,8 @@ absl::Status ValidateCodes(const CodeForm& form, const Shape& shape, uint64_t el
     return BadForm(absl::StrCat(form.bias.size(), " biases, expected none or one per extent of dimension 0"));
   }
   for (size_t i = 0; i < form.bias.size(); ++i) {
-    if (!std::isfinite(form.bias[i])) return BadForm(absl::StrCat("bias ", i, " is ", form.bias[i], ", expected finite"));
+    if (!std::isfinite(form.bias[i]))
+      return BadForm(absl::StrCat("bias ", i, " is ", form.bias[i], ", expected finite"));
   }
   const int bits = form.codebook.stored_bits();
   // No plain size of 4 bytes per element wrapped (ValidateShape), so this product does not either.

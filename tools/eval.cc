@@ -1,6 +1,8 @@
 // tally eval: the metric of a data set, per backend.
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
@@ -24,6 +26,40 @@ struct Options {
   std::string json;
 };
 
+bool IsFloat(const std::string& backend) { return backend == "xnnpack" || backend == "reference"; }
+
+// The table, and the same as JSON. With a float backend among the sessions, what the others lose against the first
+// such, paired by sample.
+std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, bool with_sqnr, Json* results) {
+  const auto base =
+      std::find_if(scores.begin(), scores.end(), [](const auto& labelled) { return IsFloat(labelled.first); });
+  const bool with_drop = base != scores.end() && scores.size() > 1;
+  std::vector<std::string> titles = {"backend", "metric", ">value", ">samples", ">ms/sample"};
+  if (with_drop) titles.push_back(absl::StrCat(">drop from ", base->first));
+  if (with_sqnr) titles.push_back(">output SQNR dB");
+  Table table(titles);
+  for (const auto& [label, score] : scores) {
+    const EvalResult& r = score.result;
+    const double ms = r.seconds * 1000 / static_cast<double>(r.samples);
+    std::vector<std::string> row = {label, r.metric, Fixed(r.value, 2), absl::StrCat(r.samples), Fixed(ms, 3)};
+    Json result = {{"backend", label},     {"metric", r.metric},  {"value", Number(r.value)},
+                   {"samples", r.samples}, {"ms_per_sample", ms}, {"source", "measured"}};
+    if (with_drop && label == base->first) row.push_back("");
+    if (with_drop && label != base->first) {
+      const PairedDrop paired = ComparePaired(base->second.result, r);
+      row.push_back(absl::StrCat(Fixed(paired.drop, 2), " +- ", Fixed(paired.standard_error, 2)));
+      result["drop"] = {{"from", base->first}, {"points", paired.drop}, {"standard_error", paired.standard_error}};
+    }
+    if (with_sqnr) {
+      row.push_back(Decibels(score.output_sqnr_db));
+      result["output_sqnr_db"] = Number(score.output_sqnr_db);
+    }
+    table.Add(std::move(row));
+    results->push_back(std::move(result));
+  }
+  return table.Text();
+}
+
 absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(const ModelInput input, OpenModel(options.model));
   TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackendsFor(input, options.backends));
@@ -38,32 +74,22 @@ absl::Status Run(const Options& options) {
     TALLY_ASSIGN_OR_RETURN(const SessionSpec spec, FloatSpec(input));
     TALLY_ASSIGN_OR_RETURN(teacher, MakeTeacher(input.model, spec, data, options.num_threads, &progress));
   }
-  std::vector<std::string> titles = {"backend", "metric", ">value", ">samples", ">ms/sample"};
-  if (teacher) titles.push_back(">output SQNR dB");
-  Table table(titles);
+  std::vector<std::pair<std::string, Score>> scores;
   Json report = ReportHeader("eval", options.model, options.num_threads);
   report["data"] = {{"name", data.name()}, {"path", options.data.path}, {"samples", data.size()}};
   report["results"] = Json::array();
   const auto body = [&](const SessionSpec& spec, Session& session) -> absl::Status {
     TALLY_ASSIGN_OR_RETURN(const Score score,
                            ScoreSession(&session, spec.label, data, teacher ? &*teacher : nullptr, &progress));
-    const double ms = score.result.seconds * 1000 / static_cast<double>(score.result.samples);
-    std::vector<std::string> row = {spec.label, score.result.metric, Fixed(score.result.value, 2),
-                                    absl::StrCat(score.result.samples), Fixed(ms, 3)};
-    if (teacher) row.push_back(Decibels(score.output_sqnr_db));
-    table.Add(std::move(row));
-    Json result = {
-        {"backend", spec.label},           {"metric", score.result.metric}, {"value", Number(score.result.value)},
-        {"samples", score.result.samples}, {"ms_per_sample", ms},           {"source", "measured"}};
-    if (teacher) result["output_sqnr_db"] = Number(score.output_sqnr_db);
-    report["results"].push_back(std::move(result));
+    scores.emplace_back(spec.label, score);
     return absl::OkStatus();
   };
   TALLY_ASSIGN_OR_RETURN(const std::vector<SkippedSession> skipped,
                          ForEachSession(input.model, specs, session_options, body));
   progress.Clear();
+  const std::string text = Tabulate(scores, teacher.has_value(), &report["results"]);
   report["skipped"] = SkippedJson(skipped);
-  if (options.json != "-") Print(table.Text() + SkippedText(skipped));
+  if (options.json != "-") Print(text + SkippedText(skipped));
   return options.json.empty() ? absl::OkStatus() : WriteJson(options.json, report);
 }
 
@@ -84,9 +110,9 @@ void AddEval(CLI::App* app, Action* action) {
                 "A node that no listed backend takes is an error instead of running on the shared operators");
   sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");
   sub->footer(
-      "Values are percent for top1. Data without labels is scored by agreement with the float model (the file must "
-      "hold\n"
-      "it: convert --keep float). ms/sample includes reading the data.\n"
+      "Values are percent for top1. Beside a float backend, the others show their drop from it in points, with the\n"
+      "standard error of the paired difference. Data without labels is scored by agreement with the float model (the\n"
+      "file must hold it: convert --keep float). ms/sample includes reading the data.\n"
       "\n"
       "Examples:\n"
       "  tally eval net.tally --data data.json --backend exponent,xnnpack\n"

@@ -1,8 +1,9 @@
 // The activations of a convolution as an image of 4-byte pixels, from which lane panels are gathered.
 //
-// A pixel holds four digits that are neighbours along k: four channels of one position, or, where there are few channels,
-// one channel at four successive taps of the kernel's width. Padding is stored, so that a tap of a row of outputs is a
-// run of pixels; under a stride, columns of equal phase (column modulo stride) lie together, for the same reason.
+// A pixel holds four digits that are neighbours along k: four channels of one position, or, where there are few
+// channels, one channel at four successive taps of the kernel's width. Padding is stored, so that a tap of a row of
+// outputs is a run of pixels; under a stride, columns of equal phase (column modulo stride) lie together, for the same
+// reason.
 //
 // Layout: [plane][row][column phase][column / stride][4]; a plane is a pixel's four channels (or its one channel).
 #ifndef TALLY_BACKENDS_EXPONENT_CONV_IMAGE_H_
@@ -58,7 +59,7 @@ class ConvImage {
   size_t phases_ = 1;
   size_t phase_columns_ = 0;
   size_t plane_bytes_ = 0;
-  std::vector<uint8_t> row_used_;      // rows that some tap reads
+  std::vector<uint8_t> row_used_;  // rows that some tap reads
   std::vector<uint8_t> phase_used_;
   std::vector<size_t> group_offsets_;  // bytes
 };

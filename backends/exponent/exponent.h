@@ -1,9 +1,9 @@
 // The exponent backend: Conv, Gemm and MatMul on codes.
 //
 // It takes Conv and Gemm whose weight has codes and whose input has a codebook, and MatMul whose inputs both have
-// codebooks; any exponent bits on each side, signed or not, grids q7 and q14 in any mix, and the real grid. Integer grids
-// run on look-up kernels (kernels/lookup), the real grid on histograms (kernels/histogram). Results follow the exactness
-// contract: the same bits on every instruction set and at any thread count.
+// codebooks; any exponent bits on each side, signed or not, grids q7 and q14 in any mix, and the real grid. Integer
+// grids run on look-up kernels (kernels/lookup), the real grid on histograms (kernels/histogram). Results follow the
+// exactness contract: the same bits on every instruction set and at any thread count.
 //
 // Immutable; safe to share between threads.
 #ifndef TALLY_BACKENDS_EXPONENT_EXPONENT_H_
@@ -18,7 +18,8 @@ namespace tally {
 // "exponent".
 TALLY_API std::shared_ptr<const Backend> MakeExponentBackend();
 
-// "histogram": the same nodes, every dot product by literal counting of exponent pairs. Slow; it defines what is correct.
+// "histogram": the same nodes, every dot product by literal counting of exponent pairs. Slow; it defines what is
+// correct.
 TALLY_API std::shared_ptr<const Backend> MakeHistogramBackend();
 
 }  // namespace tally

@@ -34,8 +34,7 @@ class LookupConv : public LookupNode {
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
     is_pointwise_ = w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1 && w.pad_top == 0 &&
-                    w.pad_left == 0 && w.out_h == w.in_h && w.out_w == w.in_w &&
-                    w.in_channels_per_group() % 4 == 0;
+                    w.pad_left == 0 && w.out_h == w.in_h && w.out_w == w.in_w && w.in_channels_per_group() % 4 == 0;
     row_blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
     block_rows_ = (group_outputs_ + row_blocks_ - 1) / row_blocks_;
     // Balancing may leave the last blocks without rows.
@@ -50,9 +49,9 @@ class LookupConv : public LookupNode {
     chunk_lanes_ = std::min(chunk_lanes_, (share + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
     chunks_ = (positions_ + chunk_lanes_ - 1) / chunk_lanes_;
     decode_late_ = chunks_ == 1 && w.batch == 1;
-    pass_blocks_ = decode_late_ ? row_blocks_
-                                : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1,
-                                                     row_blocks_);
+    pass_blocks_ =
+        decode_late_ ? row_blocks_
+                     : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1, row_blocks_);
     PlanScratch();
   }
 
@@ -71,9 +70,7 @@ class LookupConv : public LookupNode {
     return absl::OkStatus();
   }
 
-  size_t resident_weight_bytes() const override {
-    return stream_.size() + corrections_.size() * sizeof(int32_t);
-  }
+  size_t resident_weight_bytes() const override { return stream_.size() + corrections_.size() * sizeof(int32_t); }
   std::string kernel() const override { return absl::StrCat("lookup_conv_b", problem_.w.stored_bits()); }
 
  private:
@@ -116,8 +113,8 @@ class LookupConv : public LookupNode {
     line_ = plan_.Add(is_pointwise_ ? 0 : parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
-    lanes_ = plan_.Add(parts_ * act_digits(), chunk_lanes_ * product_.groups * kLookupGroup + kPanelSlack,
-                       &lanes_stride_);
+    lanes_ =
+        plan_.Add(parts_ * act_digits(), chunk_lanes_ * product_.groups * kLookupGroup + kPanelSlack, &lanes_stride_);
     narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
     wide_ = plan_.Add(product_.wide() ? parts_ : 0, kLookupRows * chunk_lanes_ * sizeof(int64_t), &wide_stride_);
   }
@@ -215,8 +212,7 @@ class LookupConv : public LookupNode {
     Multiply(product_, lanes, count, rows, RowsOfBlock(block), correction, sums);
     for (size_t r = 0; r < RowsOfBlock(block); ++r) {
       const size_t element = (n * problem_.outputs + output + r) * positions_ + position;
-      FinishSums(product_, sums, r, count, problem_.epilogue.Row(args, output + r, 0, element),
-                 Output(args) + element);
+      FinishSums(product_, sums, r, count, problem_.epilogue.Row(args, output + r, 0, element), Output(args) + element);
     }
   }
 
@@ -225,7 +221,7 @@ class LookupConv : public LookupNode {
   size_t conv_groups_ = 1;
   size_t group_outputs_ = 0;
   size_t positions_ = 0;
-  bool is_pointwise_ = false;  // lane panels come straight from the codes
+  bool is_pointwise_ = false;               // lane panels come straight from the codes
   size_t row_blocks_ = 0, block_rows_ = 0;  // of outputs of one convolution group
   size_t block_units_ = 0;
   size_t chunk_lanes_ = 0, chunks_ = 0;  // of positions

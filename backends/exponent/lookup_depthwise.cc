@@ -17,9 +17,9 @@ constexpr size_t kMaxMultiplier = 4;
 constexpr size_t kMaxTaps = 133144;
 // Outputs that an epilogue call finishes at a time, about.
 constexpr size_t kChunkOutputs = 1024;
-// Rows of digits and sums are written in small overlapping pieces. Reading them back at once stalls until the stores have
-// left the store buffer, so several planes are prepared before the first is read, and several sums before the first is
-// finished.
+// Rows of digits and sums are written in small overlapping pieces. Reading them back at once stalls until the stores
+// have left the store buffer, so several planes are prepared before the first is read, and several sums before the
+// first is finished.
 constexpr size_t kBatchBytes = 16 << 10;
 constexpr size_t kMaxBatch = 16;
 constexpr size_t kSlots = 4;
@@ -60,15 +60,12 @@ class LookupDepthwiseNode : public LookupNode {
                             reinterpret_cast<int8_t*>(args.scratch + decoded_ + d * decoded_stride_));
     }
     const size_t planes = static_cast<size_t>(problem_.window.batch * problem_.window.in_channels);
-    ForEachPart(args.pool, parts_, planes, [&](size_t part, size_t begin, size_t end) {
-      RunPlanes(args, part, begin, end);
-    });
+    ForEachPart(args.pool, parts_, planes,
+                [&](size_t part, size_t begin, size_t end) { RunPlanes(args, part, begin, end); });
     return absl::OkStatus();
   }
 
-  size_t resident_weight_bytes() const override {
-    return stream_.size() + corrections_.size() * sizeof(int32_t);
-  }
+  size_t resident_weight_bytes() const override { return stream_.size() + corrections_.size() * sizeof(int32_t); }
   std::string kernel() const override { return absl::StrCat("lookup_depthwise_b", problem_.w.stored_bits()); }
 
  private:
@@ -186,8 +183,7 @@ class LookupDepthwiseNode : public LookupNode {
       call.image = planes + static_cast<size_t>(ad) * planes_stride_ + rows.y * call.image_stride;
       for (int wd = 0; wd < product_.weight_digits; ++wd, first = false) {
         const size_t d = static_cast<size_t>(wd);
-        call.weights =
-            reinterpret_cast<const int8_t*>(args.scratch + decoded_ + d * decoded_stride_) + rows.o * taps_;
+        call.weights = reinterpret_cast<const int8_t*>(args.scratch + decoded_ + d * decoded_stride_) + rows.o * taps_;
         kernel_table().depthwise(call);
         if (product_.offset()) {
           const int32_t value = corrections_[d * problem_.outputs + rows.o];
@@ -221,8 +217,7 @@ class LookupDepthwiseNode : public LookupNode {
 bool FitsDepthwise(const Problem& problem) {
   const Window2d& w = problem.window;
   // A kernel row is padded to 4 taps, all of them within the bound.
-  return w.is_depthwise() && static_cast<size_t>(w.out_channels_per_group()) <= kMaxMultiplier &&
-         problem.k <= kMaxTaps;
+  return w.is_depthwise() && static_cast<size_t>(w.out_channels_per_group()) <= kMaxMultiplier && problem.k <= kMaxTaps;
 }
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context) {
@@ -234,8 +229,8 @@ absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem pro
     return MakeError(ErrorId::kLimitArena, absl::StrCat("a padded plane of ", rows, " x ", columns, " is too large"));
   }
   const LookupEntry& entry = ChooseLookup(context.cpu);
-  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(std::move(problem), entry, context.num_threads,
-                                                               static_cast<size_t>(rows), static_cast<size_t>(columns)));
+  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(
+      std::move(problem), entry, context.num_threads, static_cast<size_t>(rows), static_cast<size_t>(columns)));
 }
 
 }  // namespace tally

@@ -45,9 +45,7 @@ class LookupGemm : public LookupNode {
     return absl::OkStatus();
   }
 
-  size_t resident_weight_bytes() const override {
-    return stream_.size() + corrections_.size() * sizeof(int32_t);
-  }
+  size_t resident_weight_bytes() const override { return stream_.size() + corrections_.size() * sizeof(int32_t); }
   std::string kernel() const override {
     return absl::StrCat(use_gemv_ ? "lookup_gemv_b" : "lookup_gemm_b", problem_.w.stored_bits());
   }
@@ -156,8 +154,7 @@ class LookupGemm : public LookupNode {
         const uint8_t* shifted[kLookupMaxGemvRows] = {};
         for (size_t r = 0; r < digit_rows_; ++r) shifted[r] = acts[r] + begin * kLookupGroup;
         gemv.acts = shifted;
-        gemv.stream =
-            stream_.data() + b * block_stream_bytes() + StreamBytes(begin, problem_.w.stored_bits());
+        gemv.stream = stream_.data() + b * block_stream_bytes() + StreamBytes(begin, problem_.w.stored_bits());
         gemv.groups = product_.segment_size(s);
         kernel_table().gemv(gemv);
         for (size_t r = 0; r < digit_rows_; ++r) {

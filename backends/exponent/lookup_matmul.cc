@@ -118,7 +118,8 @@ class LookupMatMul : public LookupNode {
 
   void MultiplyBlock(const RunArgs& args, size_t part, size_t matrix, size_t chunk, size_t block) const {
     const size_t count = std::min(block_rows_, problem_.rows - block * block_rows_);
-    const uint8_t* a = Codes(args, 0) + (problem_.batch.AOffset(matrix) * problem_.rows + block * block_rows_) * problem_.k;
+    const uint8_t* a =
+        Codes(args, 0) + (problem_.batch.AOffset(matrix) * problem_.rows + block * block_rows_) * problem_.k;
     uint8_t* line = args.scratch + line_ + part * line_stride_;
     std::memset(line + problem_.k, 0, line_stride_ - problem_.k);
     for (size_t r = 0; r < count; ++r) {

@@ -17,7 +17,8 @@ constexpr size_t kSafeGroups = kMaxSum / (kMaxDigit * kMaxDigit * kLookupGroup) 
 
 Digits::Digits(const Codebook& book, int signed_offset)
     : count(DigitCount(book)),
-      table{MakeLookupTable(book, 0, signed_offset), count > 1 ? MakeLookupTable(book, 1, signed_offset) : LookupTable()} {}
+      table{MakeLookupTable(book, 0, signed_offset),
+            count > 1 ? MakeLookupTable(book, 1, signed_offset) : LookupTable()} {}
 
 Product::Product(const LookupKernel& k, const Problem& problem, size_t group_count, bool lanes, uint64_t weight_sum)
     : kernel(&k),
@@ -38,8 +39,8 @@ void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* 
   }
 }
 
-void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes,
-              const uint8_t* const* row_panels, size_t rows, const Correction& correction, const Sums& sums) {
+void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes, const uint8_t* const* row_panels,
+              size_t rows, const Correction& correction, const Sums& sums) {
   int32_t term[kLookupRows * kLookupLanes];
   LookupTile tile;
   tile.row_count = rows;
@@ -130,8 +131,8 @@ void AddCorrections(const Product& product, const Digits& weights, const uint8_t
       for (size_t i = 0; i < kLookupGroup; ++i) {
         sum += static_cast<int8_t>(weights.table[d].digit[codes[g * kLookupGroup + i]]);
       }
-      int32_t& value = values[static_cast<size_t>(d) * digit_step +
-                              (first_group + g) / product.segment_groups * segment_step];
+      int32_t& value =
+          values[static_cast<size_t>(d) * digit_step + (first_group + g) / product.segment_groups * segment_step];
       value = WrappingAdd(value, -product.kernel->signed_offset * sum);
     }
   }

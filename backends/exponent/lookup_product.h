@@ -68,10 +68,10 @@ inline int32_t WrappingAdd(int32_t a, int32_t b) {
   return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
 }
 
-// sums[r][lane] for `lanes` lanes (lane panels one after the other) and one row panel. Panels by digit of their operand.
-// Writes whole multiples of 16 lanes.
-void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes,
-              const uint8_t* const* row_panels, size_t rows, const Correction& correction, const Sums& sums);
+// sums[r][lane] for `lanes` lanes (lane panels one after the other) and one row panel. Panels by digit of their
+// operand. Writes whole multiples of 16 lanes.
+void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes, const uint8_t* const* row_panels,
+              size_t rows, const Correction& correction, const Sums& sums);
 
 // Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);

@@ -14,8 +14,8 @@
 
 namespace tally {
 
-// Batch dimensions of a MatMul, broadcast: matrix b of the output is the product of matrix AOffset(b) of the first input
-// and BOffset(b) of the second.
+// Batch dimensions of a MatMul, broadcast: matrix b of the output is the product of matrix AOffset(b) of the first
+// input and BOffset(b) of the second.
 struct MatrixBatch {
   std::vector<int64_t> extents;    // of the output
   std::vector<int64_t> a_strides;  // in matrices; 0 where the input is broadcast

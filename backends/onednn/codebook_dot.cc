@@ -63,8 +63,7 @@ class CodebookDot : public CompiledNode {
     const auto gather = [&](const Block& block, size_t s, uint8_t* to) {
       const int64_t plane_bytes = block.images * block.position_count * dot_.window.group * segments_[s].size();
       for (const SourcePlane& plane : planes_) {
-        GatherPixels(codes, block, dot_.window.group, segments_[s],
-                     {decode_, plane.digit.data(), entries_}, to);
+        GatherPixels(codes, block, dot_.window.group, segments_[s], {decode_, plane.digit.data(), entries_}, to);
         to += plane_bytes;
       }
     };
@@ -83,7 +82,7 @@ class CodebookDot : public CompiledNode {
  private:
   DotNode dot_;
   DecodeFn decode_;
-  size_t entries_ = 0;  // codes of the input
+  size_t entries_ = 0;            // codes of the input
   std::vector<float> code_bias_;  // of the codes, in place of input 2
   std::vector<SourcePlane> planes_;
   std::vector<Segment> segments_;
@@ -120,7 +119,7 @@ absl::Status SupportsCodebookDot(const NodeContext& context) {
 }
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileCodebookDot(const NodeContext& context,
-                                                                const dnnl::engine& engine) {
+                                                                 const dnnl::engine& engine) {
   TALLY_ASSIGN_OR_RETURN(const DotNode dot, ResolveDotNode(context));
   return std::unique_ptr<CompiledNode>(std::make_unique<CodebookDot>(context, dot, engine));
 }

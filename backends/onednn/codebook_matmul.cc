@@ -234,7 +234,7 @@ absl::Status SupportsCodebookMatMul(const NodeContext& context) {
 }
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileCodebookMatMul(const NodeContext& context,
-                                                                   const dnnl::engine& engine) {
+                                                                    const dnnl::engine& engine) {
   return std::unique_ptr<CompiledNode>(std::make_unique<CodebookMatMul>(context, engine));
 }
 

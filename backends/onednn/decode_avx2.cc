@@ -14,8 +14,8 @@ void DecodeAvx2(const uint8_t* from, const uint8_t* table, size_t entries, size_
     const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
     __m256i digits = _mm256_setzero_si256();
     for (size_t b = 0; b < blocks; ++b) {
-      const __m256i part = _mm256_broadcastsi128_si256(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * b)));
+      const __m256i part =
+          _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * b)));
       const __m256i index = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(16 * b)));
       digits = _mm256_or_si256(digits, _mm256_shuffle_epi8(part, _mm256_adds_epu8(index, saturate)));
     }

@@ -91,9 +91,9 @@ DotLayouts MakeDotLayouts(const DotNode& node, int64_t channels, dnnl::memory::d
     return l;
   }
   const bool grouped = w.group > 1;
-  const memory::dims weights =
-      grouped ? memory::dims{w.group, w.out_channels_per_group(), channels, w.kernel_h, w.kernel_w}
-              : memory::dims{w.out_channels, channels, w.kernel_h, w.kernel_w};
+  const memory::dims weights = grouped
+                                   ? memory::dims{w.group, w.out_channels_per_group(), channels, w.kernel_h, w.kernel_w}
+                                   : memory::dims{w.out_channels, channels, w.kernel_h, w.kernel_w};
   l.source = memory::desc({w.batch, w.group * channels, w.in_h, w.in_w}, u8, memory::format_tag::nhwc);
   l.plain_weights = memory::desc(weights, s8, grouped ? memory::format_tag::goihw : memory::format_tag::oihw);
   l.any_weights = memory::desc(weights, s8, memory::format_tag::any);

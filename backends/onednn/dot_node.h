@@ -33,8 +33,8 @@ absl::Status Unsupported(const std::string& reason);
 // "input \"x\"", "weight \"w\"", for messages.
 std::string Subject(const char* role, const Tensor& tensor);
 
-// Layouts of the product over `channels` input channels per group: u8 source and `output_type` destination with channels
-// last, s8 weights.
+// Layouts of the product over `channels` input channels per group: u8 source and `output_type` destination with
+// channels last, s8 weights.
 struct DotLayouts {
   dnnl::memory::desc source;
   dnnl::memory::desc plain_weights;

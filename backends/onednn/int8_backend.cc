@@ -1,5 +1,5 @@
-// The uniform INT8 baseline: u8 activations with a zero point, symmetric s8 weights, everything but the residual applied
-// by oneDNN.
+// The uniform INT8 baseline: u8 activations with a zero point, symmetric s8 weights, everything but the residual
+// applied by oneDNN.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -161,7 +161,7 @@ class Int8Dot : public CompiledNode {
   int max_source_;
   uint8_t zero_point_ = 0;
   std::vector<float> bias_;
-  Activation tail_activation_;  // what oneDNN does not apply
+  Activation tail_activation_;        // what oneDNN does not apply
   std::optional<SlicedDot> product_;  // none when there are no outputs
 };
 
@@ -192,8 +192,8 @@ class Int8Backend : public Backend {
     const Window2d& w = dot->window;
     const int64_t padded = (w.in_h + w.pad_top + w.pad_bottom) * (w.in_w + w.pad_left + w.pad_right);
     if (padded > kMaxPaddedBytes / std::max<int64_t>(w.in_channels, 1)) {
-      return Unsupported(absl::StrCat("padded input of ", padded, " pixels x ", w.in_channels, " channels > ",
-                                      kMaxPaddedBytes));
+      return Unsupported(
+          absl::StrCat("padded input of ", padded, " pixels x ", w.in_channels, " channels > ", kMaxPaddedBytes));
     }
     const int64_t max_k = std::numeric_limits<int32_t>::max() / (MaxSource() * 127);
     if (dot->window.k() > max_k) {

@@ -168,8 +168,8 @@ void GatherPixels(const uint8_t* from, const Block& b, int64_t group, const Segm
     alignas(64) uint8_t tile[kTileChannels][kTilePositions];
     const uint8_t* rows[kTileChannels];
     for (int64_t c = 0; c < channels; ++c) {
-      const int64_t source = (channel + c) / segment.size() * group_channels + segment.begin +
-                             (channel + c) % segment.size();
+      const int64_t source =
+          (channel + c) / segment.size() * group_channels + segment.begin + (channel + c) % segment.size();
       rows[c] = from + ((b.image_begin + image) * b.channels + source) * b.positions + b.position_begin + position;
       if (map.decode != nullptr) {
         map.decode(rows[c], map.table, map.entries, static_cast<size_t>(positions), tile[c]);

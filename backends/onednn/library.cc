@@ -100,9 +100,9 @@ absl::Status Executable::Bind(size_t i, const void* data) {
 
 absl::Status Executable::Execute(const dnnl::stream& stream, uint8_t* scratchpad) {
   TALLY_RETURN_IF_ERROR(Bind(arguments_.size() - 1, scratchpad));
-  TALLY_RETURN_IF_ERROR(StatusOf(dnnl_primitive_execute(primitive_.get(), stream.get(),
-                                                        static_cast<int>(arguments_.size()), arguments_.data()),
-                                 "cannot run a primitive"));
+  TALLY_RETURN_IF_ERROR(StatusOf(
+      dnnl_primitive_execute(primitive_.get(), stream.get(), static_cast<int>(arguments_.size()), arguments_.data()),
+      "cannot run a primitive"));
   return StatusOf(dnnl_stream_wait(stream.get()), "cannot wait");
 }
 

@@ -65,9 +65,8 @@ size_t SlicedDot::ResultBytes(const Slice& slice) const {
   return static_cast<size_t>(pixels * slice.channels()) * sizeof(int32_t);
 }
 
-std::vector<SlicedDot::Product> SlicedDot::MakeProducts(const Slice& slice, int64_t images,
-                                                        const DotOperands& operands, const dnnl::engine& engine,
-                                                        dnnl::stream stream) {
+std::vector<SlicedDot::Product> SlicedDot::MakeProducts(const Slice& slice, int64_t images, const DotOperands& operands,
+                                                        const dnnl::engine& engine, dnnl::stream stream) {
   const DotNode part = SliceNode(node_, slice, planes_ * images);
   const dnnl::primitive_attr attributes = operands.attributes(slice);
   std::vector<Product> products;

@@ -21,17 +21,17 @@ namespace tally::onednn {
 
 // What is multiplied. Pointers need to live during construction only, but for `bias`.
 struct DotOperands {
-  int64_t planes = 1;                          // of the source
-  std::vector<Segment> segments;               // of the input channels
-  std::vector<const int8_t*> weight_planes;    // in the weight's element order
+  int64_t planes = 1;                        // of the source
+  std::vector<Segment> segments;             // of the input channels
+  std::vector<const int8_t*> weight_planes;  // in the weight's element order
   dnnl::memory::data_type output_type = dnnl::memory::data_type::s32;
-  const float* bias = nullptr;                 // per output channel, added by oneDNN; null: none
+  const float* bias = nullptr;  // per output channel, added by oneDNN; null: none
   std::function<dnnl::primitive_attr(const Slice&)> attributes;
 };
 
 // What one step of a slice reads and writes.
 struct Step {
-  Block input;   // all channels
+  Block input;  // all channels
   Block output;
 };
 
@@ -42,8 +42,8 @@ class SlicedDot {
   SlicedDot(const DotNode& node, const DotOperands& operands, int num_threads, const dnnl::engine& engine);
 
   // gather(input block, segment index, to): writes [plane][image][pixel][channel] bytes.
-  // finish(output block, results): results are [product][plane][image][pixel][channel], product = segment * planes + plane of
-  // the weights. Neither may throw. Both are called on several threads.
+  // finish(output block, results): results are [product][plane][image][pixel][channel], product = segment * planes +
+  // plane of the weights. Neither may throw. Both are called on several threads.
   template <typename Gather, typename Finish>
   absl::Status Run(uint8_t* scratch, ThreadPool* pool, const Gather& gather, const Finish& finish) {
     pool->ParallelFor(slices_.size(), 1, [&](size_t begin, size_t end) {

@@ -1,8 +1,8 @@
 // How the outputs of a Conv or Gemm are divided among threads.
 //
-// oneDNN's own threads would be a second pool beside the session's: its workers spin for milliseconds after a region and
-// take the CPUs from the session's. So every product runs on one thread, and the session's pool runs several products
-// that do not share outputs.
+// oneDNN's own threads would be a second pool beside the session's: its workers spin for milliseconds after a region
+// and take the CPUs from the session's. So every product runs on one thread, and the session's pool runs several
+// products that do not share outputs.
 #ifndef TALLY_BACKENDS_ONEDNN_SLICES_H_
 #define TALLY_BACKENDS_ONEDNN_SLICES_H_
 

@@ -103,13 +103,15 @@ class FloatDot : public CompiledNode {
     if (!has_residual_ && dot_.activation.kind == ActivationKind::kRelu) {
       min_ = 0;
       tail_ = Activation();
-    } else if (!has_residual_ && dot_.activation.kind == ActivationKind::kClip && dot_.activation.a < dot_.activation.b) {
+    } else if (!has_residual_ && dot_.activation.kind == ActivationKind::kClip &&
+               dot_.activation.a < dot_.activation.b) {
       min_ = dot_.activation.a;
       max_ = dot_.activation.b;
       tail_ = Activation();
     }
     scatters_ = outputs_.positions > 1 || has_residual_ || tail_.kind != ActivationKind::kNone;
-    const size_t input_bytes = static_cast<size_t>(inputs_.batch * inputs_.channels * inputs_.positions) * sizeof(float);
+    const size_t input_bytes =
+        static_cast<size_t>(inputs_.batch * inputs_.channels * inputs_.positions) * sizeof(float);
     result_offset_ = (input_bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment;
     scratch_bytes_ = result_offset_ + (scatters_ ? static_cast<size_t>(dot_.outputs()) * sizeof(float) + kSlack : 0);
   }
@@ -124,9 +126,9 @@ class FloatDot : public CompiledNode {
     if (!dot_.is_conv) {
       const size_t k = static_cast<size_t>(w.in_channels);
       const size_t n = static_cast<size_t>(w.out_channels);
-      TALLY_RETURN_IF_ERROR(StatusOf(
-          xnn_create_fully_connected_nc_f32(k, n, k, n, weight, bias, min_, max_, /*flags=*/0, &op),
-          "cannot create a fully connected layer"));
+      TALLY_RETURN_IF_ERROR(
+          StatusOf(xnn_create_fully_connected_nc_f32(k, n, k, n, weight, bias, min_, max_, /*flags=*/0, &op),
+                   "cannot create a fully connected layer"));
       operator_.reset(op);
       return absl::OkStatus();
     }

@@ -85,9 +85,8 @@ void Finish(const float* values, const float* residual, const Activation& activa
 
 void ToPixels(const float* from, const Images& images, float* to, ThreadPool* pool) {
   if (images.channels == 1 || images.positions == 1) {
-    ForEachRun(images.batch * images.channels * images.positions, pool, [&](size_t first, size_t count) {
-      std::memcpy(to + first, from + first, count * sizeof(float));
-    });
+    ForEachRun(images.batch * images.channels * images.positions, pool,
+               [&](size_t first, size_t count) { std::memcpy(to + first, from + first, count * sizeof(float)); });
     return;
   }
   ForEachTile(images, pool, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {
@@ -100,9 +99,8 @@ void ToPixels(const float* from, const Images& images, float* to, ThreadPool* po
 void FromPixels(const float* from, const Images& images, const float* residual, const Activation& activation,
                 float* out, ThreadPool* pool) {
   if (images.channels == 1 || images.positions == 1) {
-    ForEachRun(images.batch * images.channels * images.positions, pool, [&](size_t first, size_t count) {
-      Finish(from + first, residual, activation, first, count, out);
-    });
+    ForEachRun(images.batch * images.channels * images.positions, pool,
+               [&](size_t first, size_t count) { Finish(from + first, residual, activation, first, count, out); });
     return;
   }
   ForEachTile(images, pool, [&](int64_t image, int64_t channel, int64_t channels, int64_t position, int64_t positions) {

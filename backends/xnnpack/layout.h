@@ -21,8 +21,8 @@ void ToPixels(const float* from, const Images& images, float* to, ThreadPool* po
 
 // The way back, which also adds `residual` (in the outputs' layout, or null) and applies the activation function.
 // out == residual is allowed, from == out is not.
-void FromPixels(const float* from, const Images& images, const float* residual, const Activation& activation, float* out,
-                ThreadPool* pool);
+void FromPixels(const float* from, const Images& images, const float* residual, const Activation& activation,
+                float* out, ThreadPool* pool);
 
 }  // namespace tally::xnnpack
 

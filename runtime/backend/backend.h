@@ -1,8 +1,8 @@
 // What a backend is: it says which nodes it takes, compiles them, and the compiled nodes run.
 //
 // A backend is an ordinary object handed to Session::Create through a Registry; applications add their own
-// (examples/custom_backend). Backends never negotiate with each other: each input declares the encoding it wants and the
-// session inserts the conversions.
+// (examples/custom_backend). Backends never negotiate with each other: each input declares the encoding it wants and
+// the session inserts the conversions.
 #ifndef TALLY_RUNTIME_BACKEND_BACKEND_H_
 #define TALLY_RUNTIME_BACKEND_BACKEND_H_
 

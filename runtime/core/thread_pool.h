@@ -29,9 +29,8 @@ class TALLY_API ThreadPool {
   // fn must not throw.
   template <typename Fn>
   void ParallelFor(size_t count, size_t tile, const Fn& fn) {
-    Run(count, tile, const_cast<void*>(static_cast<const void*>(&fn)), [](void* context, size_t begin, size_t end) {
-      (*static_cast<const Fn*>(context))(begin, end);
-    });
+    Run(count, tile, const_cast<void*>(static_cast<const void*>(&fn)),
+        [](void* context, size_t begin, size_t end) { (*static_cast<const Fn*>(context))(begin, end); });
   }
 
   // For libraries that take a pthreadpool; null when there is no worker (they then run on the caller).

@@ -20,8 +20,8 @@ absl::Status CheckOperators(const Graph& graph) {
     if (FindOp(node.op) == nullptr) unknown.insert(Quoted(node.op));
   }
   if (unknown.empty()) return absl::OkStatus();
-  return MakeError(ErrorId::kUnknownOp, absl::StrCat("operators that this version does not know: ",
-                                                     absl::StrJoin(unknown, ", ")));
+  return MakeError(ErrorId::kUnknownOp,
+                   absl::StrCat("operators that this version does not know: ", absl::StrJoin(unknown, ", ")));
 }
 
 absl::Status CheckTensorLimit(const TensorType& type, const std::string& name, const Limits& limits) {

@@ -27,8 +27,7 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
                                          const Limits& limits = {});
 
 // The types alone.
-absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph,
-                                                         const std::vector<int64_t>& symbol_values);
+absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph, const std::vector<int64_t>& symbol_values);
 
 }  // namespace tally
 

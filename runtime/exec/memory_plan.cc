@@ -15,8 +15,7 @@ absl::StatusOr<MemoryPlan> PlanMemory(const std::vector<Lifetime>& values, uint6
   plan.offsets.resize(values.size(), 0);
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return values[a].bytes > values[b].bytes; });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a].bytes > values[b].bytes; });
   // Placed values in order of offset.
   struct Placed {
     uint64_t begin, end;

@@ -54,7 +54,12 @@ class Planner {
  public:
   Planner(const Graph& graph, const Limits& limits, const SessionOptions& options,
           const std::vector<std::shared_ptr<const Backend>>& backends, const CpuFeatures& cpu, int num_threads)
-      : graph_(graph), limits_(limits), options_(options), backends_(backends), cpu_(cpu), num_threads_(num_threads),
+      : graph_(graph),
+        limits_(limits),
+        options_(options),
+        backends_(backends),
+        cpu_(cpu),
+        num_threads_(num_threads),
         plan_(std::make_unique<Plan>()) {}
 
   absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values) {
@@ -66,8 +71,8 @@ class Planner {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       absl::Status status = AddNode(n);
       if (!status.ok()) {
-        return AddWhere(status, {"", "", -1, absl::StrCat("node ", Quoted(graph_.nodes[n].name), " (",
-                                                          graph_.nodes[n].op, ")")});
+        return AddWhere(
+            status, {"", "", -1, absl::StrCat("node ", Quoted(graph_.nodes[n].name), " (", graph_.nodes[n].op, ")")});
       }
     }
     TALLY_RETURN_IF_ERROR(PlaceValues());
@@ -165,9 +170,9 @@ class Planner {
     if (const std::string name = ConstantWithoutPlainForm(context.graph, context.node); !name.empty()) {
       std::string reasons;
       for (const auto& r : placement->refused) absl::StrAppend(&reasons, "; ", r.backend, ": ", r.reason);
-      return MakeError(ErrorId::kMissingForm, absl::StrCat("weight ", Quoted(name),
-                                                           " has no float32 form, which the shared operators need",
-                                                           reasons));
+      return MakeError(
+          ErrorId::kMissingForm,
+          absl::StrCat("weight ", Quoted(name), " has no float32 form, which the shared operators need", reasons));
     }
     if (options_.require_backend) {
       std::string reasons;
@@ -175,8 +180,8 @@ class Planner {
       return MakeError(ErrorId::kRefused, absl::StrCat("no requested backend takes it", reasons));
     }
     if (options_.log && !placement->refused.empty()) {
-      options_.log(LogLevel::kInfo, absl::StrCat("node ", Quoted(context.node.name), " runs on the shared operators: ",
-                                                 placement->refused.front().reason));
+      options_.log(LogLevel::kInfo, absl::StrCat("node ", Quoted(context.node.name),
+                                                 " runs on the shared operators: ", placement->refused.front().reason));
     }
     step->compiled = std::make_unique<OpsNode>(def, context);
     return absl::OkStatus();
@@ -216,7 +221,8 @@ class Planner {
     step.tensor = t;
     if (encoding == Encoding::kCodes) {
       if (!tensor.codebook.has_value()) {
-        return MakeError(ErrorId::kInternal, absl::StrCat("codes of ", Quoted(tensor.name), " wanted without a codebook"));
+        return MakeError(ErrorId::kInternal,
+                         absl::StrCat("codes of ", Quoted(tensor.name), " wanted without a codebook"));
       }
       step.kind = Step::Kind::kEncodeCodes;
       step.encoder.emplace(*tensor.codebook);

@@ -54,8 +54,8 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<NodePlacement> placement;  // per node of the graph
   AlignedBuffer arena;
-  std::vector<void*> home_data;       // per value: address in the arena or constant; null when bound
-  std::vector<const void*> data;      // per value: address in use
+  std::vector<void*> home_data;   // per value: address in the arena or constant; null when bound
+  std::vector<const void*> data;  // per value: address in use
   std::vector<TensorInfo> inputs, outputs;
   uint64_t resident_weight_bytes = 0;
 

@@ -20,7 +20,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string NamesOf(const std::vector<TensorInfo>& infos) {
-  return absl::StrJoin(infos, ", ", [](std::string* out, const TensorInfo& i) { absl::StrAppend(out, Quoted(i.name)); });
+  return absl::StrJoin(infos, ", ",
+                       [](std::string* out, const TensorInfo& i) { absl::StrAppend(out, Quoted(i.name)); });
 }
 
 int FindInfo(const std::vector<TensorInfo>& infos, const std::string& name) {
@@ -84,9 +85,8 @@ struct Session::Impl {
 
   absl::Status Replan(const std::vector<int64_t>& symbol_values) {
     TALLY_ASSIGN_OR_RETURN(CpuFeatures cpu, AllowedCpu());
-    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next,
-                           BuildPlan(model.graph(), model.limits(), symbol_values, options, backends, cpu,
-                                     pool->num_threads()));
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, BuildPlan(model.graph(), model.limits(), symbol_values, options,
+                                                                 backends, cpu, pool->num_threads()));
     std::vector<NodeProfile> next_profile;
     if (options.enable_profiling) {
       for (const Step& step : next->steps) next_profile.push_back(ProfileEntry(*next, step));
@@ -98,7 +98,8 @@ struct Session::Impl {
 
   NodeProfile ProfileEntry(const Plan& p, const Step& step) const {
     if (step.node < 0) {
-      return {absl::StrCat("encode:", model.graph().tensors[static_cast<size_t>(step.tensor)].name), "Encode", "ops", 0};
+      return {absl::StrCat("encode:", model.graph().tensors[static_cast<size_t>(step.tensor)].name), "Encode", "ops",
+              0};
     }
     const NodePlacement& placement = p.placement[static_cast<size_t>(step.node)];
     return {placement.node, placement.op, placement.backend, 0};
@@ -116,14 +117,15 @@ struct Session::Impl {
 absl::Status Session::Impl::BindInputs(const std::vector<NamedView>& inputs) {
   for (const NamedView& given : inputs) {
     if (FindInfo(plan->inputs, given.name) < 0) {
-      return MakeError(ErrorId::kUnknownTensorName, absl::StrCat("no input ", Quoted(given.name), "; the model has ",
-                                                                 NamesOf(plan->inputs)));
+      return MakeError(ErrorId::kUnknownTensorName,
+                       absl::StrCat("no input ", Quoted(given.name), "; the model has ", NamesOf(plan->inputs)));
     }
   }
   const std::vector<int>& tensors = model.graph().inputs;
   for (size_t i = 0; i < plan->inputs.size(); ++i) {
     const TensorInfo& info = plan->inputs[i];
-    const auto given = std::find_if(inputs.begin(), inputs.end(), [&](const NamedView& v) { return v.name == info.name; });
+    const auto given =
+        std::find_if(inputs.begin(), inputs.end(), [&](const NamedView& v) { return v.name == info.name; });
     if (given == inputs.end()) return MakeError(ErrorId::kMissingInput, absl::StrCat("input ", Quoted(info.name)));
     TALLY_RETURN_IF_ERROR(CheckView(info, given->view.data, given->view.dtype, given->view.shape));
     // Steps only read inputs.
@@ -136,15 +138,17 @@ absl::Status Session::Impl::BindOutputs(const std::vector<NamedMutableView>& out
   const std::vector<int>& tensors = model.graph().outputs;
   for (int t : tensors) {
     const int v = plan->plain[static_cast<size_t>(t)];
-    if (plan->values[static_cast<size_t>(v)].home == Value::Home::kArena) plan->Bind(v, plan->home_data[static_cast<size_t>(v)]);
+    if (plan->values[static_cast<size_t>(v)].home == Value::Home::kArena)
+      plan->Bind(v, plan->home_data[static_cast<size_t>(v)]);
   }
   for (const NamedMutableView& given : outputs) {
     const int i = FindInfo(plan->outputs, given.name);
     if (i < 0) {
-      return MakeError(ErrorId::kUnknownTensorName, absl::StrCat("no output ", Quoted(given.name), "; the model has ",
-                                                                 NamesOf(plan->outputs)));
+      return MakeError(ErrorId::kUnknownTensorName,
+                       absl::StrCat("no output ", Quoted(given.name), "; the model has ", NamesOf(plan->outputs)));
     }
-    TALLY_RETURN_IF_ERROR(CheckView(plan->outputs[static_cast<size_t>(i)], given.view.data, given.view.dtype, given.view.shape));
+    TALLY_RETURN_IF_ERROR(
+        CheckView(plan->outputs[static_cast<size_t>(i)], given.view.data, given.view.dtype, given.view.shape));
     const int v = plan->plain[static_cast<size_t>(tensors[static_cast<size_t>(i)])];
     if (plan->values[static_cast<size_t>(v)].home == Value::Home::kArena) plan->Bind(v, given.view.data);
   }
@@ -249,8 +253,8 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
                                       graph.symbols.empty() ? "none" : absl::StrJoin(graph.symbols, ", ")));
       }
       if (extent < 0 || extent > kMaxExtent) {
-        return MakeError(ErrorId::kInputShape, absl::StrCat("dimension ", Quoted(symbol), " = ", extent,
-                                                            ", expected 0..", kMaxExtent));
+        return MakeError(ErrorId::kInputShape,
+                         absl::StrCat("dimension ", Quoted(symbol), " = ", extent, ", expected 0..", kMaxExtent));
       }
       symbol_values[static_cast<size_t>(it - graph.symbols.begin())] = extent;
     }
@@ -285,8 +289,8 @@ absl::Status Session::Resize(const std::vector<std::pair<std::string, Shape>>& i
                          absl::StrCat("no input ", Quoted(name), "; the model has ", NamesOf(impl_->plan->inputs)));
       }
       const Shape& declared = graph.tensors[static_cast<size_t>(graph.inputs[static_cast<size_t>(i)])].shape;
-      const std::string mismatch = absl::StrCat(Quoted(name), " is ", ShapeString(declared), " (?: dynamic), got ",
-                                                ShapeString(shape));
+      const std::string mismatch =
+          absl::StrCat(Quoted(name), " is ", ShapeString(declared), " (?: dynamic), got ", ShapeString(shape));
       if (shape.size() != declared.size()) return MakeError(ErrorId::kInputShape, mismatch);
       for (size_t d = 0; d < shape.size(); ++d) {
         if (shape[d] < 0 || shape[d] > kMaxExtent) return MakeError(ErrorId::kInputShape, mismatch);
@@ -335,9 +339,8 @@ absl::StatusOr<TensorView> Session::tensor(const std::string& name) const {
     return MakeError(ErrorId::kUnknownTensorName, absl::StrCat(Quoted(name), " has no plain form in this session"));
   }
   const Value& value = plan.values[static_cast<size_t>(v)];
-  const bool is_output = std::any_of(graph.outputs.begin(), graph.outputs.end(), [&](int o) {
-    return plan.plain[static_cast<size_t>(o)] == v;
-  });
+  const bool is_output = std::any_of(graph.outputs.begin(), graph.outputs.end(),
+                                     [&](int o) { return plan.plain[static_cast<size_t>(o)] == v; });
   if (value.home == Value::Home::kArena && !is_output && !impl_->options.keep_intermediates) {
     return MakeError(ErrorId::kUnknownTensorName,
                      absl::StrCat(Quoted(name), " is not kept; create the session with keep_intermediates"));

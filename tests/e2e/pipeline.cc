@@ -59,7 +59,8 @@ absl::StatusOr<std::vector<std::vector<float>>> Outputs(const Model& model, cons
   return all;
 }
 
-std::vector<std::string> PlacesOfQuantizedNodes(const Model& model, const std::string& backend, const std::string& isa) {
+std::vector<std::string> PlacesOfQuantizedNodes(const Model& model, const std::string& backend,
+                                                const std::string& isa) {
   const ScopedIsa forced(isa);
   SessionOptions options;
   options.backends = {backend};

@@ -27,8 +27,8 @@ absl::StatusOr<std::vector<std::vector<float>>> Outputs(const Model& model, cons
 // The backend and instruction set of every Conv and Gemm, "exponent/avx512"; one entry when all agree.
 std::vector<std::string> PlacesOfQuantizedNodes(const Model& model, const std::string& backend, const std::string& isa);
 
-// Runs `count` samples on exponent (every instruction set of this CPU, 1 and 2 threads), onednn-codebook where it was built
-// and the histogram oracle; every output must have the same bits. Fails the current test otherwise.
+// Runs `count` samples on exponent (every instruction set of this CPU, 1 and 2 threads), onednn-codebook where it was
+// built and the histogram oracle; every output must have the same bits. Fails the current test otherwise.
 void ExpectSameBitsEverywhere(const Model& model, const Dataset& data, int64_t count);
 
 }  // namespace tally::testing

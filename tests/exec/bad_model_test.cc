@@ -60,23 +60,55 @@ struct Item {
 constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
 
 const Item kItems[] = {
-    {"stride 0", [](Graph* g) { g->nodes[0].SetInts("strides", {0, 1}); }, "TLY-E0315", 3},
-    {"negative stride", [](Graph* g) { g->nodes[0].SetInts("strides", {1, -2}); }, "TLY-E0315", 3},
-    {"kernel 0", [](Graph* g) { g->nodes[1].SetInts("kernel_shape", {0, 2}); }, "TLY-E0315", 3},
+    {"stride 0",
+     [](Graph* g) {
+       g->nodes[0].SetInts("strides", {0, 1});
+     },
+     "TLY-E0315", 3},
+    {"negative stride",
+     [](Graph* g) {
+       g->nodes[0].SetInts("strides", {1, -2});
+     },
+     "TLY-E0315", 3},
+    {"kernel 0",
+     [](Graph* g) {
+       g->nodes[1].SetInts("kernel_shape", {0, 2});
+     },
+     "TLY-E0315", 3},
     {"kernel missing", [](Graph* g) { g->nodes[1].Remove("kernel_shape"); }, "TLY-E0315", 3},
     {"group 0", [](Graph* g) { g->nodes[0].SetInts("group", {0}); }, "TLY-E0315", 3},
-    {"dilation overflow", [](Graph* g) { g->nodes[0].SetInts("dilations", {kHuge, 1}); }, "TLY-E0315", 3},
-    {"pads overflow", [](Graph* g) { g->nodes[0].SetInts("pads", {kHuge, 1, kHuge, 1}); }, "TLY-E0315", 3},
-    {"negative pad", [](Graph* g) { g->nodes[0].SetInts("pads", {-1, 0, 0, 0}); }, "TLY-E0315", 3},
+    {"dilation overflow",
+     [](Graph* g) {
+       g->nodes[0].SetInts("dilations", {kHuge, 1});
+     },
+     "TLY-E0315", 3},
+    {"pads overflow",
+     [](Graph* g) {
+       g->nodes[0].SetInts("pads", {kHuge, 1, kHuge, 1});
+     },
+     "TLY-E0315", 3},
+    {"negative pad",
+     [](Graph* g) {
+       g->nodes[0].SetInts("pads", {-1, 0, 0, 0});
+     },
+     "TLY-E0315", 3},
     {"pads of the wrong length", [](Graph* g) { g->nodes[0].SetInts("pads", {1}); }, "TLY-E0315", 3},
     {"axis >= rank", [](Graph* g) { g->nodes[2].SetInts("axis", {4}); }, "TLY-E0315", 3},
-    {"axis INT64_MIN", [](Graph* g) { g->nodes[2].SetInts("axis", {std::numeric_limits<int64_t>::min()}); }, "TLY-E0315",
-     3},
+    {"axis INT64_MIN", [](Graph* g) { g->nodes[2].SetInts("axis", {std::numeric_limits<int64_t>::min()}); },
+     "TLY-E0315", 3},
     {"attribute of the wrong kind", [](Graph* g) { g->nodes[2].SetString("axis", "one"); }, "TLY-E0315", 3},
     {"unknown attribute", [](Graph* g) { g->nodes[0].SetInts("strife", {1}); }, "TLY-E0315", 3},
     {"unknown activation", [](Graph* g) { g->nodes[0].SetString("activation", "Swash"); }, "TLY-E0315", 3},
-    {"weight of the wrong rank", [](Graph* g) { g->tensors[1].shape = {4, 18}; }, "TLY-E0316", 3},
-    {"channels that do not match", [](Graph* g) { g->tensors[1].shape = {4, 3, 2, 3}; }, "TLY-E0316", 3},
+    {"weight of the wrong rank",
+     [](Graph* g) {
+       g->tensors[1].shape = {4, 18};
+     },
+     "TLY-E0316", 3},
+    {"channels that do not match",
+     [](Graph* g) {
+       g->tensors[1].shape = {4, 3, 2, 3};
+     },
+     "TLY-E0316", 3},
     {"too few inputs", [](Graph* g) { g->nodes[0].inputs.pop_back(); }, "TLY-E0316", 3},
     {"unknown operator", [](Graph* g) { g->nodes[1].op = "MaxPuddle"; }, "TLY-E0603", 6},
     {"tensor over the limit",
@@ -163,8 +195,8 @@ TEST(BadModel, ADotProductThatNeedsSegmentsRunsExactly) {
     absl::StatusOr<Session> session = Session::Create(*model, options);
     ASSERT_TRUE(session.ok()) << session.status();
     float y[2] = {};
-    ASSERT_TRUE(session->Run({{"x", {x.data(), DType::kFloat32, {1, kLength}}}}, {{"y", {y, DType::kFloat32, {1, 2}}}})
-                    .ok());
+    ASSERT_TRUE(
+        session->Run({{"x", {x.data(), DType::kFloat32, {1, kLength}}}}, {{"y", {y, DType::kFloat32, {1, 2}}}}).ok());
     EXPECT_EQ(y[0], expected) << backend;
     EXPECT_EQ(y[1], expected) << backend;
   }

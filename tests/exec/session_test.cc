@@ -307,9 +307,10 @@ TEST(Session, PassThroughAndConstantOutputsAreCopied) {
   Session session = MakeSession(OnFake(), FakeRegistry(), b.graph);
   const std::vector<float> x = {1, 2};
   std::vector<float> same(2), c(2), input(2);
-  ASSERT_TRUE(session.Run({{"x", {x.data(), DType::kFloat32, {2}}}}, {{"same", {same.data(), DType::kFloat32, {2}}},
-                                                                       {"c", {c.data(), DType::kFloat32, {2}}},
-                                                                       {"x", {input.data(), DType::kFloat32, {2}}}})
+  ASSERT_TRUE(session
+                  .Run({{"x", {x.data(), DType::kFloat32, {2}}}}, {{"same", {same.data(), DType::kFloat32, {2}}},
+                                                                   {"c", {c.data(), DType::kFloat32, {2}}},
+                                                                   {"x", {input.data(), DType::kFloat32, {2}}}})
                   .ok());
   EXPECT_EQ(same, x);
   EXPECT_EQ(input, x);

@@ -224,9 +224,7 @@ std::vector<Damage> ShapesAndForms() {
       {"channel_scale_count", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales = {1}; }},
       {"code_bias_count", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->bias = {1}; }},
       {"code_bias_nan", ErrorId::kBadForm,
-       [](Graph& g) {
-         At(g, "fc.weight").codes->bias.assign(static_cast<size_t>(At(g, "fc.weight").shape[0]), kNaN);
-       }},
+       [](Graph& g) { At(g, "fc.weight").codes->bias.assign(static_cast<size_t>(At(g, "fc.weight").shape[0]), kNaN); }},
       {"channel_scale_zero", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales[4] = 0; }},
       {"channel_scale_nan", ErrorId::kBadForm, [](Graph& g) { At(g, "fc.weight").codes->channel_scales[0] = kNaN; }},
       {"channel_scale_infinite", ErrorId::kBadForm,

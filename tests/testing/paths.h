@@ -19,8 +19,8 @@ std::string TempDir();
 }  // namespace tally::testing
 
 // Skips the test with a printed reason when an asset is absent.
-#define TALLY_ASSET_OR_SKIP(variable, relative)                             \
-  const std::string variable = ::tally::testing::AssetPath(relative);       \
+#define TALLY_ASSET_OR_SKIP(variable, relative)                       \
+  const std::string variable = ::tally::testing::AssetPath(relative); \
   if (variable.empty()) GTEST_SKIP() << "no " << relative << " in ../shared/assets or $TALLY_ASSETS"
 
 #endif  // TALLY_TESTS_TESTING_PATHS_H_

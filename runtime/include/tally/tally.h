@@ -153,9 +153,9 @@ class TALLY_API Session {
   ~Session();
 
   // Runs once. Every input must be given, in the model's dtype and the session's shape; outputs that are not asked for
-  // are not copied out. Views are read and written in place and must not overlap. Allocates nothing after the first run.
-  // Errors: kMissingInput, kUnknownTensorName, kInputDType, kInputShape, kCancelled, kDeadline, kSessionBusy. After an
-  // error the outputs' contents are unspecified and the session stays usable.
+  // are not copied out. Views are read and written in place and must not overlap. Allocates nothing after the first
+  // run. Errors: kMissingInput, kUnknownTensorName, kInputDType, kInputShape, kCancelled, kDeadline, kSessionBusy.
+  // After an error the outputs' contents are unspecified and the session stays usable.
   absl::Status Run(const std::vector<NamedView>& inputs, const std::vector<NamedMutableView>& outputs,
                    const RunOptions& options = {});
 

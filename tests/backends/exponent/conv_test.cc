@@ -53,7 +53,9 @@ bool ExpectConvMatches(Rng& rng, const ConvShape& s, const Codebook& a, const Co
   if (!window.ok()) return false;
   Shape y = {window->batch, window->out_channels, window->out_h, window->out_w};
   if (s.one_dimensional) y.erase(y.begin() + 2);
-  const auto elements = [](const Shape& shape) { return static_cast<size_t>(TensorType{DType::kFloat32, shape}.elements()); };
+  const auto elements = [](const Shape& shape) {
+    return static_cast<size_t>(TensorType{DType::kFloat32, shape}.elements());
+  };
   c.AddCodes(a, x, RandomCodes(rng, a, elements(x)));
   std::vector<float> scales;
   if (Pick(rng, 2) == 0) scales = std::vector<float>(static_cast<size_t>(s.outputs), 0.75f);

@@ -29,7 +29,8 @@ NodeCase MakeGemm(Rng& rng, const Codebook& a, const Codebook& w, size_t m, size
   if (options.channel_scales) {
     for (size_t o = 0; o < n; ++o) scales.push_back(0.5f + 0.01f * static_cast<float>(Pick(rng, 100)));
   }
-  c.AddWeight(w, {static_cast<int64_t>(n), static_cast<int64_t>(k)}, RandomCodes(rng, w, n * k, options.w_fill), scales);
+  c.AddWeight(w, {static_cast<int64_t>(n), static_cast<int64_t>(k)}, RandomCodes(rng, w, n * k, options.w_fill),
+              scales);
   if (options.bias) {
     c.AddFloat({static_cast<int64_t>(n)}, RandomFloats(rng, n));
   } else {
@@ -71,8 +72,7 @@ TEST(Gemm, MatchesForEveryTailOfK) {
   for (size_t k : ks) {
     for (size_t m : {size_t{1}, size_t{13}}) {
       const Codebook a = RandomCodebook(rng), w = RandomCodebook(rng);
-      ExpectMatchesHistogram(MakeGemm(rng, a, w, m, 33, k),
-                             absl::StrCat(Name(a), " x ", Name(w), " m ", m, " k ", k));
+      ExpectMatchesHistogram(MakeGemm(rng, a, w, m, 33, k), absl::StrCat(Name(a), " x ", Name(w), " m ", m, " k ", k));
       if (HasFatalFailure()) return;
     }
   }
@@ -157,7 +157,9 @@ TEST(Gemm, RealGridRunsOnTheHistogram) {
 NodeCase MakeMatMul(Rng& rng, const Codebook& a, const Codebook& b, const Shape& x, const Shape& y, const Shape& out,
                     Fill a_fill = Fill::kRandom, Fill b_fill = Fill::kRandom) {
   NodeCase c("MatMul");
-  const auto elements = [](const Shape& shape) { return static_cast<size_t>(TensorType{DType::kFloat32, shape}.elements()); };
+  const auto elements = [](const Shape& shape) {
+    return static_cast<size_t>(TensorType{DType::kFloat32, shape}.elements());
+  };
   c.AddCodes(a, x, RandomCodes(rng, a, elements(x), a_fill));
   c.AddCodes(b, y, RandomCodes(rng, b, elements(y), b_fill));
   c.SetOutput(out);
@@ -181,12 +183,18 @@ TEST(MatMul, BroadcastsBatchDimensions) {
   const struct {
     Shape a, b, out;
   } cases[] = {
-      {{2, 3, 5, 7}, {2, 3, 7, 4}, {2, 3, 5, 4}}, {{2, 1, 5, 7}, {3, 7, 4}, {2, 3, 5, 4}},
-      {{5, 7}, {4, 7, 3}, {4, 5, 3}},             {{4, 5, 7}, {7, 3}, {4, 5, 3}},
-      {{7}, {7, 3}, {3}},                         {{5, 7}, {7}, {5}},
-      {{7}, {7}, {}},                             {{7}, {2, 7, 3}, {2, 3}},
-      {{2, 5, 7}, {7}, {2, 5}},                   {{0, 5, 7}, {1, 7, 3}, {0, 5, 3}},
-      {{2, 5, 0}, {2, 0, 3}, {2, 5, 3}},          {{1, 3, 1, 2, 6}, {2, 1, 4, 6, 9}, {2, 3, 4, 2, 9}},
+      {{2, 3, 5, 7}, {2, 3, 7, 4}, {2, 3, 5, 4}},
+      {{2, 1, 5, 7}, {3, 7, 4}, {2, 3, 5, 4}},
+      {{5, 7}, {4, 7, 3}, {4, 5, 3}},
+      {{4, 5, 7}, {7, 3}, {4, 5, 3}},
+      {{7}, {7, 3}, {3}},
+      {{5, 7}, {7}, {5}},
+      {{7}, {7}, {}},
+      {{7}, {2, 7, 3}, {2, 3}},
+      {{2, 5, 7}, {7}, {2, 5}},
+      {{0, 5, 7}, {1, 7, 3}, {0, 5, 3}},
+      {{2, 5, 0}, {2, 0, 3}, {2, 5, 3}},
+      {{1, 3, 1, 2, 6}, {2, 1, 4, 6, 9}, {2, 3, 4, 2, 9}},
   };
   for (const auto& c : cases) {
     ExpectMatchesHistogram(MakeMatMul(rng, RandomCodebook(rng), RandomCodebook(rng), c.a, c.b, c.out),

@@ -48,7 +48,8 @@ TEST(Histogram, IsCloseToTheSumOfProductsOnTheRealGrid) {
   for (int trial = 0; trial < 200; ++trial) {
     const bool shared = trial % 2 == 0;
     Codebook a = RandomCodebook(rng, 2 + static_cast<int>(Pick(rng, 6)), trial % 4 < 2, Grid::kReal);
-    Codebook w = RandomCodebook(rng, 2 + static_cast<int>(Pick(rng, 6)), true, trial % 3 == 0 ? Grid::kQ7 : Grid::kReal);
+    Codebook w =
+        RandomCodebook(rng, 2 + static_cast<int>(Pick(rng, 6)), true, trial % 3 == 0 ? Grid::kQ7 : Grid::kReal);
     if (shared) w.base = a.base;
     if (!shared && w.base == a.base) w.base += 0.005;
     const size_t k = Pick(rng, 300);

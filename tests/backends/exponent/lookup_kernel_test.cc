@@ -168,8 +168,8 @@ TEST_P(LookupKernelTest, GathersRuns) {
     kernel().gather(gather);
     for (size_t g = 0; g < groups; ++g) {
       for (const LookupRun& run : runs) {
-        ASSERT_EQ(std::memcmp(panel.get() + g * kLookupGroupBytes + 4 * run.lane,
-                              image.get() + offsets[g] + run.source, 4 * run.length),
+        ASSERT_EQ(std::memcmp(panel.get() + g * kLookupGroupBytes + 4 * run.lane, image.get() + offsets[g] + run.source,
+                              4 * run.length),
                   0)
             << "trial " << trial << " group " << g << " lane " << run.lane;
       }
@@ -316,8 +316,8 @@ TEST_P(LookupKernelTest, DepthwiseOfEveryStepAndTail) {
       int64_t expected = 0;
       for (size_t r = 0; r < d.kernel_h; ++r) {
         for (size_t s = 0; s < d.kernel_w; ++s) {
-          expected += digits[y * d.image_stride + r * d.row_step + x * d.stride + s * d.dilation] *
-                      weights[r * padded_w + s];
+          expected +=
+              digits[y * d.image_stride + r * d.row_step + x * d.stride + s * d.dilation] * weights[r * padded_w + s];
         }
       }
       ASSERT_EQ(acc[i] + Correction(d.act_signed, weight_sum), expected)
@@ -349,7 +349,8 @@ TEST_P(LookupKernelTest, LongestSumOfExtremeDigitsIsExact) {
         tile.acc_stride = 16;
         kernel().tile(tile);
         const int64_t k = static_cast<int64_t>(groups) * 4;
-        const uint32_t corrected = static_cast<uint32_t>(acc[0]) + static_cast<uint32_t>(Correction(act_signed, weight * k));
+        const uint32_t corrected =
+            static_cast<uint32_t>(acc[0]) + static_cast<uint32_t>(Correction(act_signed, weight * k));
         EXPECT_EQ(static_cast<int32_t>(corrected), act * weight * k);
       }
     }

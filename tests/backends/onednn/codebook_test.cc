@@ -192,9 +192,22 @@ TEST(OneDnnCodebook, ConvEqualsIntegerArithmeticOnRandomShapes) {
   for (uint32_t seed = 100; seed < 140; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     Generator g(seed);
-    ConvCase c{g.Pick(1, 3), g.Pick(1, 3), g.Pick(1, 20), g.Pick(1, 20), g.Pick(4, 12), g.Pick(4, 20), g.Pick(1, 4),
-               g.Pick(1, 4), g.Pick(1, 3), g.Pick(1, 3),  1,             1,             g.Pick(0, 3),  g.Pick(0, 3),
-               g.Pick(0, 3), g.Pick(0, 3)};
+    ConvCase c{g.Pick(1, 3),
+               g.Pick(1, 3),
+               g.Pick(1, 20),
+               g.Pick(1, 20),
+               g.Pick(4, 12),
+               g.Pick(4, 20),
+               g.Pick(1, 4),
+               g.Pick(1, 4),
+               g.Pick(1, 3),
+               g.Pick(1, 3),
+               1,
+               1,
+               g.Pick(0, 3),
+               g.Pick(0, 3),
+               g.Pick(0, 3),
+               g.Pick(0, 3)};
     CheckConv(&g, c, g.MakeOperand(kGrids[g.Pick(0, 1)], g.Flip(), c.inputs()),
               g.MakeOperand(kGrids[g.Pick(0, 1)], g.Flip(), c.weights()));
   }
@@ -368,8 +381,7 @@ TEST(OneDnnCodebook, RefusesWithTheReason) {
   const auto reason = [&](const auto& change) {
     NodeModel model("Gemm");
     model.AddEncoded("x", {1, 4}, std::vector<uint8_t>(4)).codebook = g.MakeBook(Grid::kQ7, false);
-    model.AddConstant("w", {2, 4}).codes =
-        MakeCodeForm(g.MakeBook(Grid::kQ7, true), std::vector<uint8_t>(8), {});
+    model.AddConstant("w", {2, 4}).codes = MakeCodeForm(g.MakeBook(Grid::kQ7, true), std::vector<uint8_t>(8), {});
     model.SetOutput({1, 2});
     change(&model);
     const absl::Status status = backend->Supports(model.Context(1));

@@ -113,7 +113,8 @@ TEST(OneDnnInt8, ConvEqualsUniformArithmeticOverShapesAndZeroPoints) {
   uint32_t seed = 1;
   std::vector<ConvCase> cases = ConvVarieties();
   for (const ConvCase& c : SlicedConvs()) cases.push_back(c);
-  // Grouped, with uneven pads up to twice the kernel: oneDNN 2.6.3's own correction for the zero point gives wrong sums.
+  // Grouped, with uneven pads up to twice the kernel: oneDNN 2.6.3's own correction for the zero point gives wrong
+  // sums.
   cases.push_back({2, 2, 17, 37, 10, 8, 4, 4, 3, 3, 2, 2, 8, 0, 7, 3});
   cases.push_back({1, 16, 1, 1, 8, 2, 2, 4, 1, 2, 2, 3, 5, 8, 1, 6});
   for (const ConvCase& c : cases) {

@@ -1,4 +1,6 @@
 // XNNPACK's float32 operators against plain float64 loops.
+#include "backends/xnnpack/xnnpack.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "backends/xnnpack/xnnpack.h"
 #include "runtime/ops/epilogue.h"
 #include "tally/status.h"
 #include "tests/backends/onednn/node_harness.h"
@@ -87,7 +88,8 @@ TEST(Xnnpack, ConvEqualsPlainLoopsOverShapes) {
   uint32_t seed = 1;
   for (const ConvCase& c : ConvVarieties()) {
     for (int repeat = 0; repeat < 3; ++repeat) {
-      SCOPED_TRACE(absl::StrCat("seed ", ++seed, " input ", ShapeString(c.input()), " weight ", ShapeString(c.weight())));
+      SCOPED_TRACE(
+          absl::StrCat("seed ", ++seed, " input ", ShapeString(c.input()), " weight ", ShapeString(c.weight())));
       FloatCase t("Conv", seed, c.input(), c.weight(), c.output());
       c.SetAttributes(&t.model.node);
       const auto sums = c.Sum<double>([&](size_t i, size_t j) { return static_cast<double>(t.x[i]) * t.w[j]; });

@@ -1,8 +1,8 @@
 // Dot products by counting exponent pairs: the definition that every faster kernel is tested against.
 //
 // For codes a, w whose values are both nonzero, N[i][j] += sign(a) * sign(w), i and j being the exponent indices
-// (0 .. 2^n - 2, smallest magnitude first). Then, on the integer grids, sum N[i][j] * M^a_i * M^w_j, an exact int64; with
-// a real grid on either side the sum is float64 in the order of DotReal below.
+// (0 .. 2^n - 2, smallest magnitude first). Then, on the integer grids, sum N[i][j] * M^a_i * M^w_j, an exact int64;
+// with a real grid on either side the sum is float64 in the order of DotReal below.
 //
 // Immutable after construction; safe to share between threads that bring their own counters.
 #ifndef TALLY_BACKENDS_EXPONENT_KERNELS_HISTOGRAM_HISTOGRAM_H_
@@ -35,8 +35,8 @@ class PairHistogram {
 
   // REQUIRES: is_real(). Order of the float64 operations:
   //   folded: alpha_a alpha_w sum_e C[e] b^e + alpha_a beta_w sum_i A[i] b^i + alpha_w beta_a sum_j W[j] b^j
-  //           + beta_a beta_w S, every sum ascending in the exponent, the four terms added as written, powers by repeated
-  //           multiplication with b (or 1/b) from b^0 = 1;
+  //           + beta_a beta_w S, every sum ascending in the exponent, the four terms added as written, powers by
+  //           repeated multiplication with b (or 1/b) from b^0 = 1;
   //   else:   sum over i, then j, ascending, of N[i][j] * (m^a_i * m^w_j).
   double DotReal(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const;
 

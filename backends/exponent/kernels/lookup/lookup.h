@@ -44,8 +44,8 @@ struct LookupTile {
   const uint8_t* lanes = nullptr;  // lane panel
   const uint8_t* rows = nullptr;   // row panel
   size_t groups = 0;
-  size_t row_count = 0;   // 1..12
-  size_t lane_count = 0;  // 16 or 32; all are written
+  size_t row_count = 0;        // 1..12
+  size_t lane_count = 0;       // 16 or 32; all are written
   bool acts_in_lanes = false;  // which operand holds the activations
   bool act_signed = false;
   int32_t* acc = nullptr;

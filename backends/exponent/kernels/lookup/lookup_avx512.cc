@@ -50,9 +50,10 @@ void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& 
 void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
   const Bytes256 look_up(table.digit);
   // Byte 4 i + j of the result is byte i of quarter j.
-  alignas(64) static constexpr uint8_t kOrder[64] = {
-      0, 16, 32, 48, 1, 17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51, 4,  20, 36, 52, 5,  21, 37, 53, 6,  22, 38, 54, 7,  23, 39, 55,
-      8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
+  alignas(64) static constexpr uint8_t kOrder[64] = {0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51,
+                                                     4,  20, 36, 52, 5,  21, 37, 53, 6,  22, 38, 54, 7,  23, 39, 55,
+                                                     8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59,
+                                                     12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
   const __m512i permutation = _mm512_load_si512(kOrder);
   for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
     for (size_t i = 0; i < area.width; i += 16) {
@@ -284,8 +285,8 @@ void DepthwiseFar(const LookupDepthwise& d) {
   }
 }
 
-// kRows x kQuads is the kernel's height and groups of four taps, known in advance so that the weights stay in registers;
-// 0: any.
+// kRows x kQuads is the kernel's height and groups of four taps, known in advance so that the weights stay in
+// registers; 0: any.
 template <int kRows, int kQuads>
 void DepthwiseOf(const LookupDepthwise& d, __m512i permutation) {
   constexpr int kTaps = kRows * kQuads;

@@ -24,7 +24,8 @@ const LookupEntry& ChooseLookup(const CpuFeatures& cpu);
 // Digits of a codebook: 1 on q7, 2 on q14.
 int DigitCount(const Codebook& book);
 
-// Table of digit `digit` (0: low) of a codebook, `signed_offset` added to the digits of a signed one. Weights: offset 0.
+// Table of digit `digit` (0: low) of a codebook, `signed_offset` added to the digits of a signed one. Weights: offset
+// 0.
 LookupTable MakeLookupTable(const Codebook& book, int digit, int signed_offset);
 
 // Packs codes[units * 128] at `bits` a code: low bit first without gaps (format/bit_packing.h). In 4-bit units codes

@@ -1,5 +1,6 @@
 // The look-up kernels for 256-bit vectors, included by one file per instruction set. Everything is static, and nothing
-// of the standard library is used, so that no function compiled for an instruction set can replace one of the same name.
+// of the standard library is used, so that no function compiled for an instruction set can replace one of the same
+// name.
 //
 // The includer defines, in an unnamed namespace:
 //   constexpr int kSignedOffset;
@@ -255,9 +256,7 @@ template <int kBits, int kRows, bool kSigned>
 void GemvOf(const LookupGemv& g, size_t first_row) {
   const Digits<kBits> look_up(*g.table);
   __m256i acc[kRows][4];
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256();
-  }
+  UNROLL for (int r = 0; r < kRows; ++r) { UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256(); }
   const uint8_t* stream = g.stream;
   for (size_t group = 0; group < g.groups; ++group, stream += 16 * kBits) {
     __m256i codes[4];
