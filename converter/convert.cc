@@ -102,13 +102,14 @@ class Converter {
   // Finds what can be quantized, calibrates, and fits everything at every width.
   absl::Status Analyse() {
     TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_));
-    TALLY_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Create(options_.num_threads));
+    TALLY_ASSIGN_OR_RETURN(pool_, ThreadPool::Create(options_.num_threads));
     collector_ = std::make_unique<ActivationCollector>(graph_, targets_, calibration_.size(), options_.seed);
     TALLY_RETURN_IF_ERROR(runner_.Calibrate(collector_.get()));
     const std::vector<bool> non_negative = NonNegativeTensors(graph_, runner_.InputsNonNegative());
     TALLY_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, runner_.SampleShapes());
     extents_ = SymbolValues(graph_, shapes);
     TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents_));
+    TALLY_RETURN_IF_ERROR(ChooseBatch(shapes));
     std::vector<bool> target_non_negative;
     std::vector<int64_t> elements;
     for (const ActivationTarget& a : targets_.activations) {
@@ -118,11 +119,28 @@ class Converter {
     }
     search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), target_non_negative,
                                              MakeSearchOptions(options_));
-    TALLY_RETURN_IF_ERROR(search_->FitAll(pool.get(), [this](double done) {
+    TALLY_RETURN_IF_ERROR(search_->FitAll(pool_.get(), [this](double done) {
       if (options_.progress) options_.progress("fit codebooks", done);
     }));
     weights_ = search_->WeightItems();
     activations_ = search_->ActivationItems(elements);
+    return absl::OkStatus();
+  }
+
+  // Samples per run where layers run by themselves, and the types of tensors then.
+  absl::Status ChooseBatch(const std::vector<Shape>& shapes) {
+    int64_t elements = 1;
+    for (const Shape& shape : shapes) elements += TensorType{DType::kFloat32, shape}.elements();
+    std::vector<int64_t> extents = extents_;
+    const int64_t wanted = std::clamp<int64_t>((int64_t{1} << 20) / elements, 1, 32);
+    batch_ = 1;
+    for (int input : graph_.inputs) {
+      const Shape& shape = graph_.tensors[static_cast<size_t>(input)].shape;
+      if (shape.empty()) continue;
+      batch_ = shape[0] < 0 ? wanted : shape[0];
+      if (shape[0] < 0) extents[static_cast<size_t>(-(shape[0] + 1))] = wanted;
+    }
+    TALLY_ASSIGN_OR_RETURN(batch_types_, InferTensorTypes(graph_, extents));
     return absl::OkStatus();
   }
 
@@ -148,13 +166,51 @@ class Converter {
     return choices;
   }
 
-  absl::StatusOr<Graph> Build(const Choices& choices, bool with_forms = false) const {
+  // Whether weights are rounded layer by layer.
+  bool compensates() const {
+    return options_.rounding == Rounding::kCompensated && options_.strategy == Strategy::kJoint &&
+           runner_.runs_quantized();
+  }
+
+  // The weights of the last choices are kept: they are asked for again when the file is written.
+  absl::StatusOr<const std::vector<QuantizedWeight>*> RoundWeights(const Choices& choices, const ChosenFits& fits) {
+    std::string key = correct_bias_ ? "b" : "";
+    for (const std::vector<Choice>* list : {&choices.weights, &choices.activations}) {
+      for (const Choice& c : *list) absl::StrAppend(&key, c.exponent_bits, GridName(c.grid), " ");
+    }
+    if (key == rounded_key_) return &rounded_;
+    rounded_key_.clear();
+    if (!compensates()) {
+      rounded_ = RoundToNearest(graph_, targets_, *search_, collector_->samples(), fits.weights, correct_bias_);
+    } else {
+      std::vector<Codebook> activations;
+      for (const CodebookFit& fit : fits.activations) activations.push_back(fit.codebook);
+      const auto fit = [&](size_t w) {
+        WeightFitOptions options = search_->WeightOptions(choices.weights[w].exponent_bits);
+        if (SharesBase(options_)) options.base = fits.weights[w].codebook.base;
+        return options;
+      };
+      SequentialOptions sequential;
+      sequential.seed = options_.seed;
+      sequential.make_float = [this](const Graph& graph) { return runner_.FloatSession(graph); };
+      sequential.make_quantized = [this](const Graph& graph) { return runner_.QuantizedSession(graph); };
+      sequential.progress = [this](double done) {
+        if (options_.progress) options_.progress("round weights", done);
+      };
+      TALLY_ASSIGN_OR_RETURN(rounded_, QuantizeSequentially(graph_, targets_, activations, fit, calibration_, batch_,
+                                                            batch_types_, sequential, pool_.get()));
+    }
+    rounded_key_ = std::move(key);
+    return &rounded_;
+  }
+
+  absl::StatusOr<Graph> Build(const Choices& choices, bool with_forms = false) {
     TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(choices));
+    TALLY_ASSIGN_OR_RETURN(const std::vector<QuantizedWeight>* weights, RoundWeights(choices, fits));
     FormOptions forms;
     forms.keep_int8 = with_forms && options_.keep_int8;
     forms.keep_float = with_forms && options_.keep_float;
-    forms.correct_bias = correct_bias_;
-    return BuildQuantizedGraph(graph_, targets_, *search_, collector_->samples(), fits, forms);
+    return BuildQuantizedGraph(graph_, targets_, *weights, fits.activations, collector_->samples(), forms);
   }
 
   absl::StatusOr<double> OutputError(const Allocation& weights, const Allocation& activations) {
@@ -177,8 +233,8 @@ class Converter {
         if (allow_q14_) error = finer_error;
       }
     }
-    // Not part of the paper's method.
-    if (options_.strategy == Strategy::kDnateq) return absl::OkStatus();
+    // Not part of the paper's method; compensated rounding has corrected already.
+    if (options_.strategy == Strategy::kDnateq || compensates()) return absl::OkStatus();
     correct_bias_ = true;
     TALLY_ASSIGN_OR_RETURN(const double corrected, OutputError(weights, activations));
     correct_bias_ = corrected < (1 - kWorthwhile) * error;
@@ -365,11 +421,10 @@ class Converter {
     };
     for (size_t i = 0; i < fits.weights.size(); ++i) {
       const WeightTarget& target = targets_.weights[i];
-      const WeightFit& fit = fits.weights[i];
+      const WeightFit& fit = rounded_[i].fit;
       record(target.tensor, graph_.nodes[static_cast<size_t>(target.nodes[0])].name, true,
              target.channels * target.per_channel, fit.codebook, search_->Record(i, fit),
-             absl::StrCat(fit.channel_scales.empty() ? "one scale" : "a scale per channel",
-                          correct_bias_ ? ", bias corrected" : "",
+             absl::StrCat(fit.channel_scales.empty() ? "one scale" : "a scale per channel", ", ", rounded_[i].notes,
                           target.read_elsewhere ? ", float32 kept for other nodes" : ""));
     }
     const std::vector<std::string> producers = Producers();
@@ -404,7 +459,7 @@ class Converter {
     }
     m["calibration.hash"] = calibration_hash_;
     m["calibration.samples"] = absl::StrCat(calibration_.size());
-    m["bias_corrected"] = correct_bias_ ? "yes" : "no";
+    m["bias_corrected"] = correct_bias_ || compensates() ? "yes" : "no";
     // So that element counts can be found again where extents beside the batch are dynamic.
     for (size_t s = 0; s < extents_.size(); ++s) {
       if (extents_[s] != 1) m[absl::StrCat("extent.", graph->symbols[s])] = absl::StrCat(extents_[s]);
@@ -416,12 +471,17 @@ class Converter {
   const Dataset& calibration_;
   const ConvertOptions& options_;
   Runner runner_;
+  std::unique_ptr<ThreadPool> pool_;
   Targets targets_;
   std::unique_ptr<ActivationCollector> collector_;
   std::unique_ptr<TensorSearch> search_;
   std::vector<BitItem> weights_, activations_;  // by target
   std::vector<int64_t> extents_;                // by symbol
   std::vector<TensorType> types_;               // by tensor, at batch 1
+  int64_t batch_ = 1;
+  std::vector<TensorType> batch_types_;  // by tensor, at batch_
+  std::string rounded_key_;              // what rounded_ was made for
+  std::vector<QuantizedWeight> rounded_;
   EvalResult float_result_;
   std::vector<ConvertReport::Step> steps_;
   std::string calibration_hash_;

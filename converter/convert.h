@@ -17,10 +17,14 @@ namespace tally {
 enum class Strategy { kJoint, kDnateq };
 enum class GridChoice { kAuto, kQ7, kQ14, kReal };
 enum class Granularity { kChannel, kTensor };
+enum class Rounding { kNearest, kCompensated };
 
 struct ConvertOptions {
   Strategy strategy = Strategy::kJoint;
   GridChoice grid = GridChoice::kAuto;
+  // Of weights. Compensated: so that the layer's output errs least on the calibration data, layer after layer; needs a
+  // backend that runs codes. The paper's strategy rounds to the nearest.
+  Rounding rounding = Rounding::kNearest;
   EncodeRule encode_rule = EncodeRule::kNearest;
   Granularity granularity = Granularity::kChannel;
   std::optional<bool> shared_base;  // unset: on for the real grid, else off

@@ -29,6 +29,7 @@ if(TALLY_CONVERTER)
   find_package(Protobuf REQUIRED)         # 3.21
   find_package(ONNX REQUIRED)             # 1.12
   find_package(nlohmann_json REQUIRED)    # 3.11
+  find_package(Eigen3 REQUIRED NO_MODULE)  # 3.4
   find_package(JPEG REQUIRED)             # libjpeg-turbo 2.1
 endif()
 if(TALLY_BUILD_TOOLS)

@@ -43,9 +43,6 @@ struct Options {
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
 absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
-  if (o.rounding != "nearest") {
-    return Usage("--rounding compensated: this version rounds to nearest only; expected nearest");
-  }
   if (!o.resume.empty()) return Usage("--resume: this version's search is not resumable; run it anew");
   if (o.bits && (o.weight_bits || o.activation_bits)) {
     return Usage("--bits sets both: expected it without --weight-bits and --activation-bits");
@@ -67,6 +64,7 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
            : o.grid == "q7"  ? GridChoice::kQ7
            : o.grid == "q14" ? GridChoice::kQ14
                              : GridChoice::kReal;
+  c.rounding = o.rounding == "compensated" ? Rounding::kCompensated : Rounding::kNearest;
   c.encode_rule = o.encode == "nearest" ? EncodeRule::kNearest : EncodeRule::kLog;
   c.granularity = o.granularity == "channel" ? Granularity::kChannel : Granularity::kTensor;
   if (!o.shared_base.empty()) c.shared_base = o.shared_base == "on";
@@ -198,7 +196,8 @@ void AddConvert(CLI::App* app, Action* action) {
   sub->add_option("--calibration", o->calibration, "Calibration data (DATA.json, docs/data.md)")->required();
   sub->add_option("--eval", o->eval, "Labelled data that --max-drop is measured on [the calibration labels]");
   AddChoice(sub, "--strategy", &o->strategy, {"joint", "dnateq"}, "Codebook search");
-  AddChoice(sub, "--rounding", &o->rounding, {"nearest", "compensated"}, "Weight rounding; this version: nearest only");
+  AddChoice(sub, "--rounding", &o->rounding, {"nearest", "compensated"},
+            "Of weights: each by itself, or by what the layer's output loses (joint only; slower, much more accurate)");
   AddChoice(sub, "--encode", &o->encode, {"nearest", "log"}, "Boundaries between magnitudes");
   AddChoice(sub, "--grid", &o->grid, {"auto", "q7", "q14", "real"}, "What magnitudes are rounded to");
   AddChoice(sub, "--granularity", &o->granularity, {"channel", "tensor"},

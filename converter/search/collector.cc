@@ -3,18 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "converter/search/random.h"
+
 namespace tally {
 namespace {
 
 constexpr uint64_t kMaxDrawn = uint64_t{4} << 20;
-
-// SplitMix64: the next number and the next state.
-uint64_t NextRandom(uint64_t* state) {
-  uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 void AddRange(const float* x, size_t count, ActivationSamples* samples) {
   float low = samples->min, high = samples->max;

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "converter/search/sequential.h"
 #include "converter/search/tensor_search.h"
 #include "format/graph.h"
 
@@ -13,13 +13,18 @@ namespace tally {
 struct FormOptions {
   bool keep_int8 = false;   // adds int8 weights and the ranges of activations
   bool keep_float = false;  // keeps float32 weights
-  // Subtracts from each bias the mean error that the rounded weights cause on the calibration data's mean inputs.
-  bool correct_bias = false;
 };
 
-absl::StatusOr<Graph> BuildQuantizedGraph(const Graph& source, const Targets& targets, const TensorSearch& search,
-                                          const std::vector<ActivationSamples>& samples, const ChosenFits& fits,
-                                          const FormOptions& options);
+// Weights rounded to the nearest codes of their fits. `correct_bias`: a bias takes up the mean error that the rounded
+// weights cause on the calibration data's mean inputs.
+std::vector<QuantizedWeight> RoundToNearest(const Graph& source, const Targets& targets, const TensorSearch& search,
+                                            const std::vector<ActivationSamples>& samples,
+                                            const std::vector<WeightFit>& fits, bool correct_bias);
+
+// `weights` and `activations`: one per target. `samples` give the ranges of activations.
+Graph BuildQuantizedGraph(const Graph& source, const Targets& targets, const std::vector<QuantizedWeight>& weights,
+                          const std::vector<CodebookFit>& activations, const std::vector<ActivationSamples>& samples,
+                          const FormOptions& options);
 
 }  // namespace tally
 

@@ -45,8 +45,8 @@ Progress Runner::PhaseProgress(const std::string& phase) const {
   };
 }
 
-absl::StatusOr<Session> Runner::FloatSession() const {
-  TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph_));
+absl::StatusOr<Session> Runner::FloatSession(const Graph& graph) const {
+  TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph));
   SessionOptions options;
   options.backends = {float_backend_};
   // A build without XNNPACK calibrates on the shared operators, unless another backend was asked for.
@@ -93,7 +93,7 @@ std::vector<bool> Runner::InputsNonNegative() const {
 }
 
 absl::Status Runner::Calibrate(ActivationCollector* collector) {
-  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(graph_));
   int64_t count = 0, batch = 0;
   session.set_observer([&](const std::string&, const std::string& tensor, const TensorView& value) {
     collector->Add(tensor, value, batch, count);
@@ -117,7 +117,7 @@ absl::Status Runner::Calibrate(ActivationCollector* collector) {
 }
 
 absl::StatusOr<EvalResult> Runner::EvaluateFloat() {
-  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(graph_));
   if (selection_.target() == TargetKind::kNone) {
     teacher_.clear();
     TALLY_RETURN_IF_ERROR(RunInBatches(session, selection_, 0, nullptr, [&](const BatchResult& run) -> absl::Status {
@@ -143,7 +143,7 @@ absl::StatusOr<EvalResult> Runner::EvaluateQuantized(const Graph& graph) {
 
 absl::Status Runner::PrepareGuard() {
   if (!guard_outputs_.empty()) return absl::OkStatus();
-  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession());
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(graph_));
   int64_t per_sample = 1;
   Dataset one = calibration_;
   TALLY_RETURN_IF_ERROR(one.Slice(0, 1));

@@ -30,6 +30,10 @@ class Runner {
   // Whether this build can run quantized graphs.
   bool runs_quantized() const { return !exact_backends_.empty(); }
 
+  // Sessions on the float backend and on an exact one.
+  absl::StatusOr<Session> FloatSession(const Graph& graph) const;
+  absl::StatusOr<Session> QuantizedSession(const Graph& graph) const;
+
   // One float run over the calibration data. Errors: kBadDataFile naming an input that is not finite; those of
   // sessions.
   absl::Status Calibrate(ActivationCollector* collector);
@@ -51,8 +55,6 @@ class Runner {
   absl::StatusOr<std::vector<Shape>> SampleShapes() const;
 
  private:
-  absl::StatusOr<Session> FloatSession() const;
-  absl::StatusOr<Session> QuantizedSession(const Graph& graph) const;
   absl::Status PrepareGuard();
   absl::Status ScanInputs(const Batch& batch, int64_t first, int64_t count);
   Progress PhaseProgress(const std::string& phase) const;

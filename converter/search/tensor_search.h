@@ -65,6 +65,8 @@ class TensorSearch {
   // The fits of the choices; with a shared base, fitted anew: one base for all tensors that meet in a layer.
   absl::StatusOr<ChosenFits> Select(const Choices& choices) const;
 
+  WeightFitOptions WeightOptions(int bits) const;
+
   // Uniform levels at equal stored bits: RMAE max-scaled and clipped.
   FitRecord Record(size_t activation, const CodebookFit& fit) const;
   FitRecord Record(size_t weight, const WeightFit& fit) const;
@@ -75,7 +77,6 @@ class TensorSearch {
   };
   absl::StatusOr<Bits> AllowedBits(std::optional<int> stored, bool is_signed, int tensor) const;
   Grid coarse_grid() const { return options_.grid.value_or(Grid::kQ7); }
-  WeightFitOptions WeightOptions(int bits) const;
   FitOptions ActivationOptions(size_t activation, int bits, Grid grid) const;
   absl::StatusOr<CodebookFit> FitActivation(size_t activation, const FitOptions& options) const;
   const WeightFit& weight_fit(size_t weight, int bits) const { return weight_fits_[weight][Index(bits)]; }

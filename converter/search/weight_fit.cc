@@ -57,8 +57,12 @@ uint8_t WeightEncoder::Encode(double x) const {
   return static_cast<uint8_t>(x < 0 && code != 0 ? code | sign_bit_ : code);
 }
 
-WeightFitter::WeightFitter(const float* weight, int64_t channels, int64_t per_channel)
-    : weight_(weight), channels_(static_cast<size_t>(channels)), per_channel_(static_cast<size_t>(per_channel)) {
+WeightFitter::WeightFitter(const float* weight, int64_t channels, int64_t per_channel, std::vector<double> importance)
+    : weight_(weight),
+      importance_(std::move(importance)),
+      channels_(static_cast<size_t>(channels)),
+      per_channel_(static_cast<size_t>(per_channel)),
+      channels_per_group_(importance_.empty() ? channels_ : channels_ * per_channel_ / importance_.size()) {
   double squares = 0, largest = 0;
   for (size_t o = 0; o < channels_; ++o) {
     double row_squares = 0, row_largest = 0;
@@ -77,18 +81,25 @@ WeightFitter::WeightFitter(const float* weight, int64_t channels, int64_t per_ch
   Relate(&rms_, std::sqrt(squares / count));
   Relate(&largest_, largest);
   whole_ = Normalised({}, 2);
+  plain_ = importance_.empty() ? whole_ : Normalised({}, 1);
 }
 
 Magnitudes WeightFitter::Normalised(const Scales& scales, int power) const {
   const size_t count = channels_ * per_channel_;
-  if (scales.empty() && count <= kExactElements) return Magnitudes(std::vector<float>(weight_, weight_ + count));
+  const bool even = importance_.empty() || power != 2;
+  if (scales.empty() && even && count <= kExactElements) {
+    return Magnitudes(std::vector<float>(weight_, weight_ + count));
+  }
   MagnitudeHistogram histogram;
-  if (scales.empty()) {
-    histogram.Add(weight_, count);
-  } else {
-    for (size_t o = 0; o < channels_; ++o) {
-      histogram.Add(weight_ + o * per_channel_, per_channel_, 1, 1 / scales[o], std::pow(scales[o], power));
+  for (size_t o = 0; o < channels_; ++o) {
+    const float* row = weight_ + o * per_channel_;
+    const double scale = scales.empty() ? 1 : scales[o], weight = std::pow(scale, power);
+    if (even) {
+      histogram.Add(row, per_channel_, 1, 1 / scale, weight);
+      continue;
     }
+    const double* importance = Importance(o);
+    for (size_t k = 0; k < per_channel_; ++k) histogram.Add(row + k, 1, 1, 1 / scale, weight * importance[k]);
   }
   return Magnitudes(histogram);
 }
@@ -102,6 +113,7 @@ WeightFitter::Scales WeightFitter::Refine(const Codebook& codebook, const Scales
   Scales refined = scales;
   for (size_t o = 0; o < channels_; ++o) {
     const float* row = weight_ + o * per_channel_;
+    const double* importance = Importance(o);
     double best_gain = 0;
     for (double factor : {1.0, 0.85, 0.93, 1.08, 1.18}) {
       const double inverse = 1 / (scales[o] * factor);
@@ -109,8 +121,9 @@ WeightFitter::Scales WeightFitter::Refine(const Codebook& codebook, const Scales
       double xy = 0, yy = 0;
       for (size_t k = 0; k < per_channel_; ++k) {
         const double x = std::fabs(static_cast<double>(row[k])), y = encoder.Magnitude(x * inverse);
-        xy += x * y;
-        yy += y * y;
+        const double yi = importance == nullptr ? y : y * importance[k];
+        xy += x * yi;
+        yy += y * yi;
       }
       const double gain = yy > 0 ? xy * xy / yy : 0;
       if (gain > best_gain * (1 + 1e-9)) best_gain = gain, refined[o] = xy / yy;
@@ -125,12 +138,14 @@ FitError WeightFitter::Measure(const Codebook& codebook, const Scales& scales) c
   double squares = 0, absolutes = 0, signal2 = 0, signal1 = 0;
   for (size_t o = 0; o < channels_; ++o) {
     const double scale = scales.empty() ? 1 : scales[o];
+    const double* importance = Importance(o);
     for (size_t k = 0; k < per_channel_; ++k) {
       const double x = std::fabs(static_cast<double>(weight_[o * per_channel_ + k]));
       const double error = std::fabs(x - scale * encoder.Magnitude(x / scale));
-      squares += error * error;
+      const double cost = importance == nullptr ? 1 : importance[k];
+      squares += cost * error * error;
       absolutes += error;
-      signal2 += x * x;
+      signal2 += cost * x * x;
       signal1 += x;
     }
   }
@@ -185,7 +200,7 @@ absl::StatusOr<WeightFit> WeightFitter::Fit(const WeightFitOptions& options) con
 double WeightFitter::UniformRmae(int stored_bits, bool channel_scales, bool clipped) const {
   const int levels = UniformLevels(stored_bits, is_signed_);
   if (!channel_scales || channels_ < 2) {
-    return clipped ? FitUniformClipped(whole_, levels).error.rmae : FitUniformMax(whole_, levels).error.rmae;
+    return clipped ? FitUniformClipped(plain_, levels).error.rmae : FitUniformMax(plain_, levels).error.rmae;
   }
   if (!clipped) return FitUniformMax(Normalised(largest_, 1), levels).error.rmae;
   // The better of the two normalisations that the codebook may choose from.

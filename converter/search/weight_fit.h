@@ -48,13 +48,14 @@ struct WeightFitOptions {
 struct WeightFit {
   Codebook codebook;
   std::vector<float> channel_scales;  // empty: none
-  FitError error;                     // value by value
+  FitError error;                     // value by value; the squared one by importance
 };
 
 class WeightFitter {
  public:
-  // `weight` holds channels rows of `per_channel` finite values.
-  WeightFitter(const float* weight, int64_t channels, int64_t per_channel);
+  // `weight` holds channels rows of `per_channel` finite values. `importance`: what a squared error costs, per_channel
+  // values for each of equally many channels; empty: the same everywhere.
+  WeightFitter(const float* weight, int64_t channels, int64_t per_channel, std::vector<double> importance = {});
 
   bool is_signed() const { return is_signed_; }
   absl::StatusOr<WeightFit> Fit(const WeightFitOptions& options) const;
@@ -72,17 +73,24 @@ class WeightFitter {
  private:
   using Scales = std::vector<double>;  // one per channel, or empty
 
-  // Magnitudes of weight / scale, counted scale^power times: squares of the errors to be minimised add up with power 2,
-  // absolute errors with power 1.
+  // Magnitudes of weight / scale, counted scale^power times: squares of the errors to be minimised add up with power 2
+  // and by importance, absolute errors with power 1.
   Magnitudes Normalised(const Scales& scales, int power) const;
   // Better scales for the codebook.
   Scales Refine(const Codebook& codebook, const Scales& scales) const;
   FitError Measure(const Codebook& codebook, const Scales& scales) const;
 
+  // Of a channel's values; null: all 1.
+  const double* Importance(size_t channel) const {
+    return importance_.empty() ? nullptr : importance_.data() + channel / channels_per_group_ * per_channel_;
+  }
+
   const float* weight_;
-  size_t channels_, per_channel_;
+  const std::vector<double> importance_;
+  size_t channels_, per_channel_, channels_per_group_;
   bool is_signed_ = false;
-  Magnitudes whole_;
+  Magnitudes whole_;  // by importance
+  Magnitudes plain_;  // not so
   // Starting points, relative to the whole weight's: root mean square and largest magnitude of every channel.
   Scales rms_, largest_;
 };

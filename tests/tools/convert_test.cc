@@ -35,7 +35,6 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--target-size", "large"},
       {"--keep", "none,int8"},
       {"--keep", "int4"},
-      {"--rounding", "compensated"},
       {"--rounding", "stochastic"},
       {"--resume", folder_},
       {"--grid", "q8"},

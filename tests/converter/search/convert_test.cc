@@ -67,18 +67,44 @@ TEST(Convert, GivesAValidModelWithinTheDefaultTargets) {
 }
 
 TEST(Convert, SameBytesAtAnyThreadCount) {
-  std::vector<std::vector<uint8_t>> files;
-  for (int threads : {1, 2, 2}) {
-    ConvertOptions options = OneThread();
-    options.num_threads = threads;
-    const auto result = ConvertToy(options);
-    ASSERT_TRUE(result.ok()) << result.status();
-    const auto file = SerializeModel(result->graph);
-    ASSERT_TRUE(file.ok()) << file.status();
-    files.push_back(*file);
+  for (Rounding rounding : {Rounding::kNearest, Rounding::kCompensated}) {
+    std::vector<std::vector<uint8_t>> files;
+    for (int threads : {1, 2, 2}) {
+      ConvertOptions options = OneThread();
+      options.rounding = rounding;
+      options.num_threads = threads;
+      const auto result = ConvertToy(options);
+      ASSERT_TRUE(result.ok()) << result.status();
+      const auto file = SerializeModel(result->graph);
+      ASSERT_TRUE(file.ok()) << file.status();
+      files.push_back(*file);
+    }
+    EXPECT_EQ(files[0], files[1]);
+    EXPECT_EQ(files[1], files[2]);
   }
-  EXPECT_EQ(files[0], files[1]);
-  EXPECT_EQ(files[1], files[2]);
+}
+
+TEST(Convert, CompensatedRoundingGivesEveryLayerItsCodesAndBias) {
+  ConvertOptions options = OneThread();
+  options.rounding = Rounding::kCompensated;
+  options.weight_bits = 4;
+  options.activation_bits = 6;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(ValidateGraph(result->graph).ok()) << ValidateGraph(result->graph);
+  EXPECT_EQ(result->graph.metadata.at("option.rounding"), "compensated");
+  int weights = 0;
+  for (const TensorReport& t : result->report.tensors) {
+    if (!t.is_weight) continue;
+    ++weights;
+    EXPECT_NE(t.reason.find("compensated, damping"), std::string::npos) << t.reason;
+  }
+  EXPECT_EQ(weights, 4);
+  for (const Node& node : result->graph.nodes) {
+    if (node.op == "Conv" || node.op == "Gemm") {
+      EXPECT_GE(node.inputs.at(2), 0) << node.name;
+    }
+  }
 }
 
 TEST(Convert, FixedBitsAreStoredBits) {

@@ -1,0 +1,177 @@
+#include "converter/search/sequential.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "format/bit_packing.h"
+#include "format/error.h"
+
+namespace tally {
+namespace {
+
+// Values of activations that are kept between layers.
+constexpr int64_t kKeptBytes = int64_t{512} << 20;
+
+absl::StatusOr<LayerGeometry> GeometryOf(const Graph& graph, const Node& node, const std::vector<TensorType>& types) {
+  const Tensor& weight = graph.tensors[static_cast<size_t>(node.inputs[1])];
+  LayerGeometry geometry;
+  geometry.k = static_cast<int64_t>(weight.elements()) / weight.shape[0];
+  if (node.op != "Conv") return geometry;
+  TALLY_ASSIGN_OR_RETURN(geometry.window,
+                         ConvWindow(node, types[static_cast<size_t>(node.inputs[0])].shape, weight.shape));
+  geometry.groups = geometry.window->group;
+  return geometry;
+}
+
+// Whether a bias of the node's own can make up for mean errors; then *bias is the present one.
+bool HasCorrectableBias(const Graph& graph, const WeightTarget& target, std::vector<double>* bias) {
+  if (target.nodes.size() != 1) return false;
+  const Node& node = graph.nodes[static_cast<size_t>(target.nodes[0])];
+  bias->assign(static_cast<size_t>(target.channels), 0);
+  if (node.inputs.size() < 3 || node.inputs[2] < 0) return true;
+  const Tensor& old = graph.tensors[static_cast<size_t>(node.inputs[2])];
+  if (!old.has_data || old.elements() != bias->size()) return false;
+  std::copy_n(old.data.as<float>(), bias->size(), bias->begin());
+  return true;
+}
+
+class Quantizer {
+ public:
+  Quantizer(const Graph& graph, const Targets& targets, const std::vector<Codebook>& activations,
+            const std::function<WeightFitOptions(size_t)>& fit, const Dataset& calibration, int64_t batch,
+            const std::vector<TensorType>& types, const SequentialOptions& options, ThreadPool* pool)
+      : graph_(graph),
+        targets_(targets),
+        activations_(activations),
+        fit_(fit),
+        calibration_(calibration),
+        types_(types),
+        options_(options),
+        pool_(pool),
+        quantized_(graph),
+        run_(calibration, batch, types, Order(), options.make_float, options.make_quantized, kKeptBytes),
+        weights_(targets.weights.size()) {
+    for (size_t a = 0; a < activations.size(); ++a) {
+      quantized_.tensors[static_cast<size_t>(targets.activations[a].tensor)].codebook = activations[a];
+    }
+  }
+
+  absl::StatusOr<std::vector<QuantizedWeight>> Run() {
+    size_t done = 0;
+    for (size_t a : order_) {
+      TALLY_RETURN_IF_ERROR(Layers(a));
+      if (options_.progress) options_.progress(static_cast<double>(++done) / static_cast<double>(order_.size()));
+    }
+    return std::move(weights_);
+  }
+
+ private:
+  // Tensors of the activations whose weights are to be rounded, in the order in which the network computes them.
+  std::vector<int> Order() {
+    std::vector<int> position(graph_.tensors.size(), -1);
+    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      for (int t : graph_.nodes[n].outputs) {
+        if (t >= 0) position[static_cast<size_t>(t)] = static_cast<int>(n);
+      }
+    }
+    for (size_t a = 0; a < targets_.activations.size(); ++a) {
+      if (!targets_.activations[a].weights.empty()) order_.push_back(a);
+    }
+    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) {
+      return position[static_cast<size_t>(targets_.activations[a].tensor)] <
+             position[static_cast<size_t>(targets_.activations[b].tensor)];
+    });
+    std::vector<int> tensors;
+    for (size_t a : order_) tensors.push_back(targets_.activations[a].tensor);
+    return tensors;
+  }
+
+  // All weights that activation `a` is the first to meet.
+  absl::Status Layers(size_t a) {
+    const int tensor = targets_.activations[a].tensor;
+    std::vector<std::pair<size_t, std::unique_ptr<LayerStatistics>>> layers;
+    for (int w : targets_.activations[a].weights) {
+      const Node& node = graph_.nodes[static_cast<size_t>(targets_.weights[static_cast<size_t>(w)].nodes[0])];
+      if (node.inputs[0] != tensor) continue;
+      TALLY_ASSIGN_OR_RETURN(const LayerGeometry geometry, GeometryOf(graph_, node, types_));
+      layers.emplace_back(static_cast<size_t>(w),
+                          std::make_unique<LayerStatistics>(geometry, run_.per_sample(tensor), calibration_.size(),
+                                                            options_.seed + static_cast<uint64_t>(w)));
+    }
+    const Encoder encoder(activations_[a]);
+    const std::vector<double> values = activations_[a].Values();
+    std::vector<float> decoded;
+    const int64_t per_sample = run_.per_sample(tensor);
+    TALLY_RETURN_IF_ERROR(run_.Visit(graph_, quantized_, tensor,
+                                     [&](int64_t first, int64_t count, const float* reference, const float* quantized) {
+                                       // Layers read codes.
+                                       decoded.resize(static_cast<size_t>(count * per_sample));
+                                       pool_->ParallelFor(decoded.size(), 1 << 14, [&](size_t begin, size_t end) {
+                                         for (size_t i = begin; i < end; ++i) {
+                                           decoded[i] = static_cast<float>(values[encoder.Encode(quantized[i])]);
+                                         }
+                                       });
+                                       for (auto& [w, statistics] : layers)
+                                         statistics->Add(first, count, reference, decoded.data(), pool_);
+                                       return absl::OkStatus();
+                                     }));
+    for (auto& [w, statistics] : layers) {
+      TALLY_RETURN_IF_ERROR(Layer(w, *statistics));
+      statistics.reset();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Layer(size_t w, const LayerStatistics& statistics) {
+    const WeightTarget& target = targets_.weights[w];
+    Tensor& tensor = quantized_.tensors[static_cast<size_t>(target.tensor)];
+    std::vector<double> bias;
+    const bool centered = HasCorrectableBias(graph_, target, &bias);
+    LayerSearch search(tensor.data.as<float>(), target.channels, target.per_channel, statistics, centered, pool_);
+    TALLY_ASSIGN_OR_RETURN(weights_[w], search.Quantize(fit_(w)));
+    if (centered) {
+      const std::vector<double> errors = search.MeanErrors(weights_[w]);
+      for (size_t o = 0; o < bias.size(); ++o) weights_[w].bias.push_back(static_cast<float>(bias[o] + errors[o]));
+    }
+    tensor.codes = MakeCodeForm(weights_[w]);
+    return absl::OkStatus();
+  }
+
+  const Graph& graph_;
+  const Targets& targets_;
+  const std::vector<Codebook>& activations_;
+  const std::function<WeightFitOptions(size_t)>& fit_;
+  const Dataset& calibration_;
+  const std::vector<TensorType>& types_;
+  const SequentialOptions& options_;
+  ThreadPool* const pool_;
+  std::vector<size_t> order_;  // activation targets
+  Graph quantized_;            // as far as it is quantized
+  StagedRun run_;
+  std::vector<QuantizedWeight> weights_;
+};
+
+}  // namespace
+
+CodeForm MakeCodeForm(const QuantizedWeight& weight) {
+  CodeForm form;
+  form.codebook = weight.fit.codebook;
+  form.channel_scales = weight.fit.channel_scales;
+  form.bias = weight.bias;
+  const int bits = form.codebook.stored_bits();
+  uint8_t* packed = nullptr;
+  form.packed = Blob::Allocate(PackedBytes(weight.codes.size(), bits), &packed);
+  PackBits(weight.codes.data(), weight.codes.size(), bits, packed);
+  return form;
+}
+
+absl::StatusOr<std::vector<QuantizedWeight>> QuantizeSequentially(
+    const Graph& graph, const Targets& targets, const std::vector<Codebook>& activations,
+    const std::function<WeightFitOptions(size_t weight)>& fit, const Dataset& calibration, int64_t batch,
+    const std::vector<TensorType>& types, const SequentialOptions& options, ThreadPool* pool) {
+  return Quantizer(graph, targets, activations, fit, calibration, batch, types, options, pool).Run();
+}
+
+}  // namespace tally
