@@ -90,6 +90,8 @@ int RunCommandLine(CLI::App* app, const Action& action, const std::string& progr
 
 void PrepareProcess() {
   std::signal(SIGPIPE, SIG_IGN);
+  // A file that grows beyond a limit is an error of its write.
+  std::signal(SIGXFSZ, SIG_IGN);
   for (int fd = 0; fd <= 2; ++fd) {
     // Read-only for the outputs, so that writing to a stream that the caller closed still fails.
     if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) std::_Exit(4);
