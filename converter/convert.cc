@@ -12,6 +12,7 @@
 #include "converter/option_names.h"
 #include "converter/search/quantized_graph.h"
 #include "converter/search/runner.h"
+#include "converter/search/sequential.h"
 #include "converter/search/tensor_search.h"
 #include "format/error.h"
 #include "format/model_file.h"
@@ -45,6 +46,9 @@ absl::Status CheckOptions(const ConvertOptions& o) {
   if (goals > 1) return Usage("fixed weight bits, max drop, target bits and target size exclude each other");
   if (o.activation_bits && o.activation_target_bits) {
     return Usage("activation bits and activation target bits exclude each other");
+  }
+  if (o.rounding == Rounding::kCompensated && o.strategy == Strategy::kDnateq) {
+    return Usage("compensated rounding is not part of the paper's method: expected strategy joint or rounding nearest");
   }
   if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
   return absl::OkStatus();
@@ -141,6 +145,14 @@ class Converter {
       if (shape[0] < 0) extents[static_cast<size_t>(-(shape[0] + 1))] = wanted;
     }
     TALLY_ASSIGN_OR_RETURN(batch_types_, InferTensorTypes(graph_, extents));
+    for (const ActivationTarget& a : targets_.activations) {
+      const Shape& shape = batch_types_[static_cast<size_t>(a.tensor)].shape;
+      if (batch_ == 1 || (!shape.empty() && shape[0] % batch_ == 0)) continue;
+      // Samples do not lie outermost: one at a time, then.
+      batch_ = 1;
+      batch_types_ = types_;
+      break;
+    }
     return absl::OkStatus();
   }
 
@@ -167,10 +179,7 @@ class Converter {
   }
 
   // Whether weights are rounded layer by layer.
-  bool compensates() const {
-    return options_.rounding == Rounding::kCompensated && options_.strategy == Strategy::kJoint &&
-           runner_.runs_quantized();
-  }
+  bool compensates() const { return options_.rounding == Rounding::kCompensated; }
 
   // The weights of the last choices are kept: they are asked for again when the file is written.
   absl::StatusOr<const std::vector<QuantizedWeight>*> RoundWeights(const Choices& choices, const ChosenFits& fits) {

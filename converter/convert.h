@@ -23,7 +23,7 @@ struct ConvertOptions {
   Strategy strategy = Strategy::kJoint;
   GridChoice grid = GridChoice::kAuto;
   // Of weights. Compensated: so that the layer's output errs least on the calibration data, layer after layer; needs a
-  // backend that runs codes. The paper's strategy rounds to the nearest.
+  // backend that runs codes and strategy joint.
   Rounding rounding = Rounding::kNearest;
   EncodeRule encode_rule = EncodeRule::kNearest;
   Granularity granularity = Granularity::kChannel;

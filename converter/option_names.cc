@@ -25,7 +25,7 @@ std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOption
   std::vector<std::pair<std::string, std::string>> names = {
       {"strategy", o.strategy == Strategy::kDnateq ? "dnateq" : "joint"},
       {"grid", GridChoiceName(o.grid)},
-      {"rounding", o.rounding == Rounding::kNearest || o.strategy == Strategy::kDnateq ? "nearest" : "compensated"},
+      {"rounding", o.rounding == Rounding::kNearest ? "nearest" : "compensated"},
       {"encode", EncodeRuleName(o.encode_rule)},
       {"granularity", o.granularity == Granularity::kTensor ? "tensor" : "channel"},
       {"shared_base", SharesBase(o) ? "on" : "off"},

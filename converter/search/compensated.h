@@ -22,8 +22,6 @@ class RoundingOrder {
   // `damping` times the mean variance is added to the diagonal: covariances come from few samples.
   RoundingOrder(const RowMatrix& covariance, double damping, ThreadPool* pool);
 
-  int64_t k() const { return factor_.rows(); }
-
   // Rounds rows of `weights` (rows x k) to multiples of the codebook by `scales` (one per row, or empty). Writes
   // codes and the values that they stand for (rows x k each). Rows are independent: the same for any pool (or none).
   void Round(const RowMatrix& weights, const WeightEncoder& encoder, const std::vector<double>& values,

@@ -55,9 +55,7 @@ LayerSearch::LayerSearch(const float* weight, int64_t channels, int64_t per_chan
   const Eigen::Index rows = channels / static_cast<int64_t>(all_.size());
   for (size_t g = 0; g < all_.size(); ++g) {
     const float* begin = weight + static_cast<int64_t>(g) * rows * per_channel;
-    using RowMatrixF = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     weights_.push_back(Eigen::Map<const RowMatrixF>(begin, rows, per_channel).cast<double>());
-    signal_ += OutputError(weights_[g], RowMatrix::Zero(rows, per_channel), all_[g].qq);
   }
 }
 
@@ -127,7 +125,6 @@ std::vector<float> LayerSearch::RefineScales(const Rounding& rounding, const std
 
 // Damping and re-fit, by the samples that were held back.
 void LayerSearch::Choose(const WeightFit& fit) {
-  chosen_ = true;
   if (!held_.empty()) {
     double best = std::numeric_limits<double>::infinity();
     Orders orders;
@@ -150,21 +147,18 @@ void LayerSearch::Choose(const WeightFit& fit) {
 absl::StatusOr<QuantizedWeight> LayerSearch::Quantize(const WeightFitOptions& options) {
   QuantizedWeight result;
   TALLY_ASSIGN_OR_RETURN(result.fit, fitter_.Fit(options));
-  if (!chosen_) Choose(result.fit);
+  Choose(result.fit);
   Rounding rounding = Round(targets_, orders_, result.fit.codebook, result.fit.channel_scales);
-  double error = Error(rounding);
   bool refined = false;
   if (!result.fit.channel_scales.empty()) {
     const std::vector<float> scales = RefineScales(rounding, result.fit.channel_scales);
     Rounding again = Round(targets_, orders_, result.fit.codebook, scales);
-    const double less = Error(again);
-    if (less < error) {
-      error = less, rounding = std::move(again), result.fit.channel_scales = scales;
+    if (Error(again) < Error(rounding)) {
+      rounding = std::move(again), result.fit.channel_scales = scales;
       refined = true;
     }
   }
   result.codes = std::move(rounding.codes);
-  result.output_error = signal_ > 0 ? error / signal_ : 0;
   result.fit.error = fitter_.Measure(result.fit.codebook, result.fit.channel_scales);
   result.notes = absl::StrCat("compensated, damping ", damping_, ridge_ > 0 ? absl::StrCat(", re-fit ", ridge_) : "",
                               refined ? ", scales refined" : "");

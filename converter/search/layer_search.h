@@ -7,25 +7,15 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "converter/search/compensated.h"
 #include "converter/search/layer_statistics.h"
+#include "converter/search/quantized_weight.h"
 #include "converter/search/weight_fit.h"
 
 namespace tally {
-
-struct QuantizedWeight {
-  WeightFit fit;
-  std::vector<uint8_t> codes;  // in element order
-  // Replaces the bias of the node; empty: it stays.
-  std::vector<float> bias;
-  // Squared error of the layer's output, relative to the output; 0 when not measured.
-  double output_error = 0;
-  std::string notes;  // how it came about
-};
 
 class LayerSearch {
  public:
@@ -34,7 +24,7 @@ class LayerSearch {
   LayerSearch(const float* weight, int64_t channels, int64_t per_channel, const LayerStatistics& statistics,
               bool centered, ThreadPool* pool);
 
-  // Without a bias. Errors: those of WeightFitter::Fit.
+  // Without a bias. Called once. Errors: those of WeightFitter::Fit.
   absl::StatusOr<QuantizedWeight> Quantize(const WeightFitOptions& options);
 
   // Mean over the samples of what the float layer gives and the quantized one does not, per channel.
@@ -61,9 +51,7 @@ class LayerSearch {
   ThreadPool* const pool_;
   const std::vector<Moments> all_, kept_, held_;
   const WeightFitter fitter_;
-  std::vector<RowMatrix> weights_;  // per group
-  double signal_ = 0;
-  bool chosen_ = false;
+  std::vector<RowMatrix> weights_;     // per group
   double damping_ = 0.03, ridge_ = 0;  // 0: no re-fit
   std::vector<RowMatrix> targets_;     // what is rounded
   Orders orders_;

@@ -16,8 +16,6 @@ constexpr int64_t kHoldBack = 5;      // one sample of so many
 constexpr int64_t kMinSamples = 20;   // fewer: nothing is held back
 constexpr Eigen::Index kBlock = 128;  // columns per task
 
-using RowMatrixF = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 int64_t Drawn(int64_t positions, int64_t k, int64_t samples) {
   const int64_t wanted = std::max(kMinPositions, kPositionsPerColumn * k);
   return std::clamp<int64_t>((wanted + samples - 1) / std::max<int64_t>(1, samples), 1, positions);

@@ -16,6 +16,7 @@
 namespace tally {
 
 using RowMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using RowMatrixF = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Of one group of a layer; n positions.
 struct Moments {
@@ -23,8 +24,6 @@ struct Moments {
   Eigen::VectorXd mean_x, mean_q;
   RowMatrix qq;  // covariance of q with itself
   RowMatrix xq;  // of x (rows) with q (columns); empty when not collected
-
-  int64_t k() const { return qq.rows(); }
 };
 
 // How a layer reads its input.

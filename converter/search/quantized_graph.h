@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "converter/search/sequential.h"
+#include "converter/search/quantized_weight.h"
 #include "converter/search/tensor_search.h"
 #include "format/graph.h"
 

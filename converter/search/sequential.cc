@@ -1,11 +1,10 @@
 #include "converter/search/sequential.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "format/bit_packing.h"
 #include "format/error.h"
 
 namespace tally {
@@ -133,7 +132,10 @@ class Quantizer {
     TALLY_ASSIGN_OR_RETURN(weights_[w], search.Quantize(fit_(w)));
     if (centered) {
       const std::vector<double> errors = search.MeanErrors(weights_[w]);
-      for (size_t o = 0; o < bias.size(); ++o) weights_[w].bias.push_back(static_cast<float>(bias[o] + errors[o]));
+      for (size_t o = 0; o < bias.size(); ++o) {
+        // Activations that are not finite on the calibration data say nothing.
+        weights_[w].bias.push_back(static_cast<float>(bias[o] + (std::isfinite(errors[o]) ? errors[o] : 0)));
+      }
     }
     tensor.codes = MakeCodeForm(weights_[w]);
     return absl::OkStatus();
@@ -154,18 +156,6 @@ class Quantizer {
 };
 
 }  // namespace
-
-CodeForm MakeCodeForm(const QuantizedWeight& weight) {
-  CodeForm form;
-  form.codebook = weight.fit.codebook;
-  form.channel_scales = weight.fit.channel_scales;
-  form.bias = weight.bias;
-  const int bits = form.codebook.stored_bits();
-  uint8_t* packed = nullptr;
-  form.packed = Blob::Allocate(PackedBytes(weight.codes.size(), bits), &packed);
-  PackBits(weight.codes.data(), weight.codes.size(), bits, packed);
-  return form;
-}
 
 absl::StatusOr<std::vector<QuantizedWeight>> QuantizeSequentially(
     const Graph& graph, const Targets& targets, const std::vector<Codebook>& activations,

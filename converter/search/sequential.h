@@ -28,9 +28,6 @@ absl::StatusOr<std::vector<QuantizedWeight>> QuantizeSequentially(
     const std::function<WeightFitOptions(size_t weight)>& fit, const Dataset& calibration, int64_t batch,
     const std::vector<TensorType>& types, const SequentialOptions& options, ThreadPool* pool);
 
-// The codes as a form of a tensor.
-CodeForm MakeCodeForm(const QuantizedWeight& weight);
-
 }  // namespace tally
 
 #endif  // TALLY_CONVERTER_SEARCH_SEQUENTIAL_H_

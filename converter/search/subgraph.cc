@@ -53,19 +53,4 @@ absl::StatusOr<Graph> ExtractSubgraph(const Graph& graph, const Cut& cut, const 
   return piece;
 }
 
-std::vector<bool> Dependents(const Graph& graph, int tensor) {
-  std::vector<bool> depends(graph.tensors.size());
-  depends[static_cast<size_t>(tensor)] = true;
-  for (const Node& node : graph.nodes) {
-    if (std::none_of(node.inputs.begin(), node.inputs.end(),
-                     [&](int t) { return t >= 0 && depends[static_cast<size_t>(t)]; })) {
-      continue;
-    }
-    for (int t : node.outputs) {
-      if (t >= 0) depends[static_cast<size_t>(t)] = true;
-    }
-  }
-  return depends;
-}
-
 }  // namespace tally

@@ -21,9 +21,6 @@ Cut CutBefore(const Graph& graph, const std::vector<bool>& available, const std:
 absl::StatusOr<Graph> ExtractSubgraph(const Graph& graph, const Cut& cut, const std::vector<int>& outputs,
                                       const std::vector<TensorType>& types);
 
-// Per tensor, whether it depends on `tensor` (itself included).
-std::vector<bool> Dependents(const Graph& graph, int tensor);
-
 }  // namespace tally
 
 #endif  // TALLY_CONVERTER_SEARCH_SUBGRAPH_H_

@@ -100,11 +100,24 @@ TEST(Convert, CompensatedRoundingGivesEveryLayerItsCodesAndBias) {
     EXPECT_NE(t.reason.find("compensated, damping"), std::string::npos) << t.reason;
   }
   EXPECT_EQ(weights, 4);
+  // Every bias makes up for what its codes lose on average.
+  const Graph source = ToyNetwork(1);
   for (const Node& node : result->graph.nodes) {
-    if (node.op == "Conv" || node.op == "Gemm") {
-      EXPECT_GE(node.inputs.at(2), 0) << node.name;
-    }
+    if (node.op != "Conv" && node.op != "Gemm") continue;
+    ASSERT_GE(node.inputs.at(2), 0) << node.name;
+    const Tensor& bias = result->graph.tensors[static_cast<size_t>(node.inputs[2])];
+    const int old = source.FindTensor(bias.name);
+    const bool same = old >= 0 && std::memcmp(source.tensors[static_cast<size_t>(old)].data.data(), bias.data.data(),
+                                              bias.data.size()) == 0;
+    EXPECT_FALSE(same) << node.name;
   }
+}
+
+TEST(Convert, CompensatedRoundingIsNotThePapers) {
+  ConvertOptions options = OneThread();
+  options.rounding = Rounding::kCompensated;
+  options.strategy = Strategy::kDnateq;
+  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
 }
 
 TEST(Convert, FixedBitsAreStoredBits) {
