@@ -84,6 +84,7 @@ class Converter {
       : graph_(graph),
         calibration_(calibration),
         options_(options),
+        labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
         runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend,
                 options.num_threads, options.progress) {}
 
@@ -92,6 +93,8 @@ class Converter {
     TALLY_RETURN_IF_ERROR(Analyse());
     const absl::StatusOr<EvalResult> float_result = runner_.EvaluateFloat();
     if (float_result.ok()) float_result_ = *float_result;
+    // Without a figure the search goes on; with labels that are wrong it must not.
+    if (labelled_ && ExitStatus(float_result.status()) == 3) return float_result.status();
     if (options_.max_drop) {
       TALLY_RETURN_IF_ERROR(float_result.status());
       TALLY_ASSIGN_OR_RETURN(const Choices choices, SearchMaxDrop());
@@ -479,6 +482,7 @@ class Converter {
   const Graph& graph_;
   const Dataset& calibration_;
   const ConvertOptions& options_;
+  const bool labelled_;
   Runner runner_;
   std::unique_ptr<ThreadPool> pool_;
   Targets targets_;

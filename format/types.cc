@@ -33,11 +33,7 @@ std::string ShapeString(const Shape& shape) {
   std::string text;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (i > 0) text += 'x';
-    if (shape[i] < 0) {
-      absl::StrAppend(&text, "?", -(shape[i] + 1));
-    } else {
-      absl::StrAppend(&text, shape[i]);
-    }
+    absl::StrAppend(&text, shape[i] < 0 ? "?" : absl::StrCat(shape[i]));
   }
   return text;
 }

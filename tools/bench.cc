@@ -80,14 +80,33 @@ Json ResultJson(const BenchResult& result) {
   return json;
 }
 
-Table ResultTable(const std::vector<BenchResult>& results) {
-  Table table({"backend", ">threads", ">median us", ">min us", ">p90 us", ">mean us", ">stddev us", ">runs",
-               ">peak rss bytes", ">weight bytes", ">arena bytes"});
+// `with_environment`: for files that stand alone.
+Table ResultTable(const std::vector<BenchResult>& results, bool with_environment) {
+  std::vector<std::string> titles = {"backend",         ">threads",      ">median us",  ">min us",
+                                     ">p90 us",         ">mean us",      ">stddev us",  ">runs",
+                                     ">peak rss bytes", ">weight bytes", ">arena bytes"};
+  if (with_environment) titles.insert(titles.end(), {"source", "cpu", "isa", "tally", "commit"});
+  Table table(titles);
+  const Json environment = EnvironmentJson(1);
   for (const BenchResult& r : results) {
-    table.Add({r.backend, absl::StrCat(r.num_threads), Fixed(r.latency.median, 1), Fixed(r.latency.min, 1),
-               Fixed(r.latency.p90, 1), Fixed(r.latency.mean, 1), Fixed(r.latency.stddev, 1),
-               absl::StrCat(r.latency.runs), r.memory ? absl::StrCat(r.memory->peak_rss_bytes) : "-",
-               absl::StrCat(r.stats.resident_weight_bytes), absl::StrCat(r.stats.arena_bytes)});
+    std::vector<std::string> cells = {r.backend,
+                                      absl::StrCat(r.num_threads),
+                                      Fixed(r.latency.median, 1),
+                                      Fixed(r.latency.min, 1),
+                                      Fixed(r.latency.p90, 1),
+                                      Fixed(r.latency.mean, 1),
+                                      Fixed(r.latency.stddev, 1),
+                                      absl::StrCat(r.latency.runs),
+                                      r.memory ? absl::StrCat(r.memory->peak_rss_bytes) : "-",
+                                      absl::StrCat(r.stats.resident_weight_bytes),
+                                      absl::StrCat(r.stats.arena_bytes)};
+    if (with_environment) {
+      cells.push_back("measured");
+      for (const char* key : {"cpu", "isa"}) cells.push_back(environment[key].get<std::string>());
+      cells.push_back(Version());
+      cells.push_back(environment["commit"].get<std::string>());
+    }
+    table.Add(std::move(cells));
   }
   return table;
 }
@@ -108,9 +127,9 @@ std::string ProfileMarkdown(const BenchResult& result) {
 
 std::string Format(const BenchOptions& options, const std::string& output, const std::vector<BenchResult>& results,
                    const std::vector<SkippedSession>& skipped) {
-  if (output == "csv") return ResultTable(results).Csv();
+  if (output == "csv") return ResultTable(results, true).Csv();
   if (output == "md") {
-    std::string text = ResultTable(results).Markdown();
+    std::string text = ResultTable(results, false).Markdown();
     for (const BenchResult& r : results) {
       if (!r.profile.empty()) absl::StrAppend(&text, ProfileMarkdown(r));
     }
@@ -156,17 +175,17 @@ void AddBenchOptions(CLI::App* app, BenchOptions* o, const std::string& program)
           "slow oracle histogram")
       ->capture_default_str();
   AddList(app, "--num_threads", &o->num_threads, "Thread counts, separated by commas; 0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
+      ->check(InRange(0, kMaxThreads))
       ->capture_default_str();
-  app->add_option("--batch", o->batch, "Samples per run where the batch is dynamic")->check(CLI::Range(1, 1 << 20));
+  app->add_option("--batch", o->batch, "Samples per run where the batch is dynamic")->check(InRange(1, 1 << 20));
   app->add_option("--warmup_runs", o->latency.warmup_runs, "Runs before timing")
-      ->check(CLI::Range(0, 1 << 30))
+      ->check(InRange(0, 1 << 30))
       ->capture_default_str();
   app->add_option("--num_runs", o->latency.num_runs, "Timed runs, at least")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(InRange(1, 1 << 30))
       ->capture_default_str();
   app->add_option("--min_secs", o->latency.min_secs, "Seconds of timed runs, at least")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(InRange(0.0, 1e6))
       ->capture_default_str();
   app->add_flag("--enable_op_profiling", o->enable_op_profiling, "Also report the time of every node");
   app->add_flag("--report_peak_memory_footprint", o->report_peak_memory_footprint,
@@ -174,11 +193,13 @@ void AddBenchOptions(CLI::App* app, BenchOptions* o, const std::string& program)
   app->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
   app->add_flag("--list_backends", o->list_backends, "List the backends of this build and stop");
-  app->add_option("--output", o->output, "Format")
-      ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
-      ->capture_default_str();
-  app->add_option("--output_file", o->output_file, "Where to; - is stdout")->capture_default_str();
-  app->add_option("--json", o->json, "Short for --output json --output_file FILE; - is stdout");
+  CLI::Option* output = app->add_option("--output", o->output, "Format")
+                            ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
+                            ->capture_default_str();
+  CLI::Option* file = app->add_option("--output_file", o->output_file, "Where to; - is stdout")->capture_default_str();
+  app->add_option("--json", o->json, "Short for --output json --output_file FILE; - is stdout")
+      ->excludes(output)
+      ->excludes(file);
   app->footer(
       absl::StrCat("Inputs are pseudo-random within the ranges that calibration saw. Times are wall time of one "
                    "run.\n\nExamples:\n  ",
@@ -193,7 +214,9 @@ absl::Status RunBench(const BenchOptions& options) {
   const std::string output = options.json.empty() ? options.output : "json";
   const std::string output_file = options.json.empty() ? options.output_file : options.json;
   TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackends(options.backends));
-  TALLY_ASSIGN_OR_RETURN(const Model model, Model::Load(options.model));
+  TALLY_ASSIGN_OR_RETURN(const Model model, LoadTally(options.model));
+  TALLY_RETURN_IF_ERROR(
+      CheckOutputs({{options.json.empty() ? "--output_file" : "--json", output_file}}, {options.model}));
 
   Progress progress;
   std::vector<BenchResult> results;

@@ -13,9 +13,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "format/error.h"
-#include "tools/common.h"
+#include "format/limits.h"
+#include "tools/files.h"
 
 namespace tally::tools {
 namespace {
@@ -46,7 +48,55 @@ absl::Status UsageError(const CLI::App& app, const std::string& program, const s
   return MakeError(ErrorId::kUsage, absl::StrCat(what, "; see ", command, " --help"));
 }
 
+absl::Status CheckGiven(const CLI::App& app, const std::string& program) {
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& value : option->results()) {
+      if (value.empty()) return UsageError(app, program, option->get_name() + ": expected a value, found an empty one");
+    }
+  }
+  for (const CLI::App* sub : app.get_subcommands()) TALLY_RETURN_IF_ERROR(CheckGiven(*sub, program));
+  return absl::OkStatus();
+}
+
+// CLI11 would only say that a subcommand is required.
+absl::Status CheckSubcommand(const CLI::App& app, const std::vector<std::string>& arguments,
+                             const std::string& program) {
+  const std::vector<const CLI::App*> subs = app.get_subcommands([](const CLI::App*) { return true; });
+  if (subs.empty() || arguments.empty() || arguments[0].empty() || arguments[0][0] == '-') return absl::OkStatus();
+  std::vector<std::string> names;
+  for (const CLI::App* sub : subs) names.push_back(sub->get_name());
+  if (std::find(names.begin(), names.end(), arguments[0]) != names.end()) return absl::OkStatus();
+  return UsageError(app, program,
+                    absl::StrCat("expected one of ", absl::StrJoin(names, ", "), ", found ", Quoted(arguments[0])));
+}
+
+template <typename T, typename Parse>
+CLI::Validator RangeValidator(T min, T max, const Parse& parse) {
+  const std::string range = absl::StrCat(min, "..", max);
+  const auto check = [=](const std::string& text) {
+    T value = 0;
+    if (parse(text, &value) && value >= min && value <= max) return std::string();
+    return absl::StrCat("expected ", range, ", found ", Quoted(text));
+  };
+  return CLI::Validator(check, range);
+}
+
 }  // namespace
+
+CLI::Validator InRange(int64_t min, int64_t max) {
+  return RangeValidator(min, max,
+                        [](const std::string& text, int64_t* value) { return absl::SimpleAtoi(text, value); });
+}
+
+CLI::Validator InRange(double min, double max) {
+  return RangeValidator(min, max, [](const std::string& text, double* value) { return absl::SimpleAtod(text, value); });
+}
+
+void AddThreads(CLI::App* app, int* num_threads) {
+  app->add_option("--num_threads", *num_threads, "0 = one per CPU")
+      ->check(InRange(0, kMaxThreads))
+      ->capture_default_str();
+}
 
 std::vector<std::string> NormaliseArguments(const CLI::App& app, const std::vector<std::string>& arguments) {
   std::map<std::string, std::string> names;
@@ -68,8 +118,12 @@ int RunCommandLine(CLI::App* app, const Action& action, const std::string& progr
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them last first
     absl::Status status;
     try {
-      app->parse(arguments);
-      status = action();
+      status = CheckSubcommand(*app, {arguments.rbegin(), arguments.rend()}, program);
+      if (status.ok()) {
+        app->parse(arguments);
+        status = CheckGiven(*app, program);
+      }
+      if (status.ok()) status = action();
     } catch (const CLI::CallForHelp&) {
       // The subcommand that was named prints its own help.
       Print(app->help());

@@ -1,22 +1,17 @@
 #include "tools/common.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
+#include <set>
 #include <thread>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "backends/all/all.h"
 #include "format/error.h"
-#include "format/model_file.h"
 #include "runtime/core/cpu.h"
 #include "tools/table.h"
 #include "tools_commit.h"
@@ -27,61 +22,9 @@ namespace {
 // Counts every pair of exponents literally: it says what is correct, a thousand times slower than what is deployed.
 constexpr char kOracle[] = "histogram";
 
-absl::Status WriteDirectly(const std::string& path, const std::string& text) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return MakeError(errno == EACCES ? ErrorId::kPermission : ErrorId::kWriteFailed, std::strerror(errno),
-                     {path, "", -1, ""});
-  }
-  absl::Status status;
-  for (size_t done = 0; done < text.size() && status.ok();) {
-    const ssize_t n = write(fd, text.data() + done, text.size() - done);
-    if (n >= 0) {
-      done += static_cast<size_t>(n);
-    } else if (errno != EINTR) {
-      status = MakeError(ErrorId::kWriteFailed, std::strerror(errno), {path, "", -1, ""});
-    }
-  }
-  if (close(fd) != 0 && status.ok()) {
-    status = MakeError(ErrorId::kWriteFailed, std::strerror(errno), {path, "", -1, ""});
-  }
-  return status;
-}
+bool HasCode(const absl::Status& status, ErrorId id) { return GetErrorInfo(status).code == ErrorCodeString(id); }
 
 }  // namespace
-
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
-absl::Status FinishStdout() {
-  // errno of the flush that failed first is gone when stdio flushed in between; ENOSPC and EPIPE both mean this.
-  const bool earlier = std::ferror(stdout) != 0;
-  errno = 0;
-  if (std::fflush(stdout) == 0 && !earlier) return absl::OkStatus();
-  return MakeError(ErrorId::kWriteFailed, errno != 0 ? std::strerror(errno) : "the output could not be written",
-                   {"stdout", "", -1, ""});
-}
-
-absl::Status WriteOutput(const std::string& path, const std::string& text) {
-  if (path == "-") {
-    Print(text);
-    return absl::OkStatus();
-  }
-  struct stat info;
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return WriteDirectly(path, text);
-  return WriteFileAtomically(path, text.data(), text.size());
-}
-
-absl::Status WriteJson(const std::string& path, const Json& json) {
-  // Names come from files and need not be UTF-8.
-  return WriteOutput(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-}
-
-absl::Status CheckDifferentFiles(const std::string& input, const std::string& output) {
-  struct stat a, b;
-  if (stat(input.c_str(), &a) != 0 || stat(output.c_str(), &b) != 0) return absl::OkStatus();
-  if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return absl::OkStatus();
-  return MakeError(ErrorId::kSameFile, absl::StrCat("the output is the input ", input), {output, "", -1, ""});
-}
 
 Json EnvironmentJson(int num_threads) {
   const absl::StatusOr<CpuFeatures> allowed = AllowedCpu();
@@ -92,7 +35,10 @@ Json EnvironmentJson(int num_threads) {
   Json versions = Json::object();
   versions["tally"] = Version();
   const Registry registry = DefaultRegistry();
-  for (const std::string& name : registry.names()) versions[name] = registry.Find(name)->version();
+  for (const std::string& name : registry.names()) {
+    const std::string version = registry.Find(name)->version();
+    versions[name] = version.empty() ? absl::StrCat("Tally ", Version()) : version;
+  }
   return {{"cpu", CpuModelName()},
           {"isa", allowed.ok() ? IsaName(allowed->best()) : "unavailable"},
           {"isas", isas},
@@ -108,6 +54,15 @@ Json ReportHeader(const std::string& command, const std::string& model, int num_
           {"command", command},
           {"model", model},
           {"environment", EnvironmentJson(num_threads)}};
+}
+
+std::string EnvironmentHtml(int num_threads) {
+  Table table({"environment", ""});
+  const Json environment = EnvironmentJson(num_threads);
+  for (const auto& [key, value] : environment.items()) {
+    table.Add({key, value.is_string() ? value.get<std::string>() : value.dump()});
+  }
+  return table.Html();
 }
 
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -160,6 +115,10 @@ absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::st
                                                                   " or all, found ", Quoted(name)));
         }
       }
+      if (std::set<std::string>(spec.backends.begin(), spec.backends.end()).size() != spec.backends.size()) {
+        return MakeError(ErrorId::kUsage,
+                         absl::StrCat("--backend: expected each backend once in a session, found ", Quoted(label)));
+      }
       add(std::move(spec));
     }
   }
@@ -172,15 +131,28 @@ bool IsExact(const SessionSpec& spec) {
   });
 }
 
+absl::StatusOr<Model> LoadTally(const std::string& path) {
+  absl::StatusOr<Model> model = Model::Load(path);
+  const bool named_onnx = absl::EndsWith(absl::AsciiStrToLower(path), ".onnx");
+  if (!named_onnx || !(HasCode(model.status(), ErrorId::kBadMagic) || HasCode(model.status(), ErrorId::kTooShort))) {
+    return model;
+  }
+  return MakeError(ErrorId::kBadMagic, "expected a .tally file, found an .onnx file; tally convert makes one of it",
+                   {path, "", -1, ""});
+}
+
 absl::StatusOr<std::vector<SkippedSession>> ForEachSession(
     const Model& model, const std::vector<SessionSpec>& specs, const SessionOptions& options,
     const std::function<absl::Status(const SessionSpec&, Session&)>& body) {
   std::vector<SkippedSession> skipped;
+  bool only_forms = true;
   for (const SessionSpec& spec : specs) {
     SessionOptions session_options = options;
     session_options.backends = spec.backends;
     absl::StatusOr<Session> session = Session::Create(model, session_options);
-    if (spec.optional && ExitStatus(session.status()) == 6) {
+    const bool missing_form = HasCode(session.status(), ErrorId::kMissingForm);
+    if (spec.optional && (missing_form || HasCode(session.status(), ErrorId::kRefused))) {
+      only_forms = only_forms && missing_form;
       skipped.push_back({spec.label, std::string(session.status().message())});
       continue;
     }
@@ -197,13 +169,14 @@ absl::StatusOr<std::vector<SkippedSession>> ForEachSession(
           break;
         }
         skipped.push_back({spec.label, reason});
+        only_forms = false;
         continue;
       }
     }
     TALLY_RETURN_IF_ERROR(body(spec, *session));
   }
   if (skipped.size() == specs.size()) {
-    return MakeError(ErrorId::kMissingForm,
+    return MakeError(only_forms ? ErrorId::kMissingForm : ErrorId::kUnsupportedNode,
                      absl::StrCat("no backend can run this file: ",
                                   absl::StrJoin(skipped, "; ", [](std::string* out, const auto& s) {
                                     absl::StrAppend(out, s.label, ": ", s.reason);

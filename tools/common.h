@@ -1,4 +1,4 @@
-// What the subcommands share: output, the environment that every report carries, and which sessions to open.
+// What the subcommands share: the environment that every report carries, and which sessions to open.
 // Functions without state.
 #ifndef TALLY_TOOLS_COMMON_H_
 #define TALLY_TOOLS_COMMON_H_
@@ -9,33 +9,20 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "nlohmann/json.hpp"
 #include "tally/tally.h"
+#include "tools/files.h"
 
 namespace tally::tools {
 
-// Keeps keys in the order in which they were added.
-using Json = nlohmann::ordered_json;
-
 inline constexpr int kSchemaVersion = 1;
-
-// Prints to stdout. Failures show at the end, in FinishStdout.
-void Print(const std::string& text);
-// kWriteFailed when anything that was printed did not arrive.
-absl::Status FinishStdout();
-
-// "-" is stdout. Regular files are written atomically; devices and pipes directly.
-absl::Status WriteOutput(const std::string& path, const std::string& text);
-absl::Status WriteJson(const std::string& path, const Json& json);
-
-// kSameFile when both paths name one existing file.
-absl::Status CheckDifferentFiles(const std::string& input, const std::string& output);
 
 // {cpu, isa, isas, cpus, threads, versions {tally, <backend>...}, commit, compiler}; `num_threads` as asked for, 0 =
 // all.
 Json EnvironmentJson(int num_threads);
 // {schema_version, command, model, environment}: the start of every report.
 Json ReportHeader(const std::string& command, const std::string& model, int num_threads);
+// The environment as a table for HTML pages.
+std::string EnvironmentHtml(int num_threads);
 // A number, or null where JSON has none (NaN, infinity).
 Json Number(double value);
 
@@ -52,7 +39,7 @@ struct SessionSpec {
 
 // A comma (or a further argument) separates sessions, '+' joins backends of one, "all" stands for those built, but
 // for the slow oracle `histogram`, which must be named.
-// Errors: kUnknownBackend, which lists what there is; kUsage for an empty name.
+// Errors: kUnknownBackend, which lists what there is; kUsage for a backend that is twice in one session.
 absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::string>& arguments);
 
 // Whether all of the session's backends must return the same bits (docs/numerics.md).
@@ -63,9 +50,13 @@ struct SkippedSession {
   std::string reason;
 };
 
+// Model::Load; the error for a file named .onnx says what to do with it.
+absl::StatusOr<Model> LoadTally(const std::string& path);
+
 // Creates the sessions one after the other and calls `body` with each; only one lives at a time, because libraries with
 // thread pools of their own disturb each other. Optional ones that cannot be (the file lacks a form, the backend takes
-// no node) are returned as skipped. The first error ends it. kMissingForm when every session was skipped.
+// no node) are returned as skipped. The first error ends it. When every session was skipped: kMissingForm if that is
+// why they all were, else kUnsupportedNode.
 absl::StatusOr<std::vector<SkippedSession>> ForEachSession(
     const Model& model, const std::vector<SessionSpec>& specs, const SessionOptions& options,
     const std::function<absl::Status(const SessionSpec&, Session&)>& body);

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "converter/convert.h"
 #include "format/error.h"
-#include "format/limits.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/evaluation.h"
@@ -289,7 +288,7 @@ std::string Html(const Options& options, const Comparison& comparison) {
                   absl::StrCat(SummaryTable(comparison).Html(), "<pre>", EscapeHtml(DivergenceText(comparison)),
                                EscapeHtml(SkippedText(comparison.skipped)), "</pre><h2>Errors per node</h2><p>",
                                EscapeHtml(ReferenceText(options, comparison)), "</p>\n",
-                               ErrorTable(RowsWithErrors(comparison)).Html()));
+                               ErrorTable(RowsWithErrors(comparison)).Html(), EnvironmentHtml(options.num_threads)));
 }
 
 absl::Status CheckDemands(const std::vector<Demand>& demands, const Comparison& comparison) {
@@ -313,12 +312,15 @@ absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(const ModelInput input, OpenModel(options.model));
   TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackendsFor(input, options.backends));
   TALLY_ASSIGN_OR_RETURN(const Dataset data, OpenData(options.data, input.model));
+  TALLY_RETURN_IF_ERROR(
+      CheckOutputs({{"--json", options.json}, {"--html", options.html}}, Concat(input.files, data.files())));
   TALLY_ASSIGN_OR_RETURN(const std::vector<Demand> demands, ParseDemands(options.fail_below, data.metric()));
   TALLY_ASSIGN_OR_RETURN(const Comparison comparison, Compare(options, input, specs, data));
   if (options.json != "-" && options.html != "-") {
+    const std::string notes = DivergenceText(comparison) + SkippedText(comparison.skipped);
     const Table errors = ErrorTable(RowsWithErrors(comparison));
     Print(absl::StrCat(
-        SummaryTable(comparison).Text(), "\n", DivergenceText(comparison), SkippedText(comparison.skipped),
+        SummaryTable(comparison).Text(), notes.empty() ? "" : "\n", notes,
         errors.empty() ? "" : absl::StrCat("\n", ReferenceText(options, comparison), "\n", errors.Text())));
   }
   if (!options.json.empty()) TALLY_RETURN_IF_ERROR(WriteJson(options.json, Report(options, data, comparison)));
@@ -337,11 +339,9 @@ void AddCompare(CLI::App* app, Action* action) {
   AddList(sub, "--backend", &o->backends,
           "Sessions, separated by commas; a+b is one session; all = those built, without the slow oracle histogram")
       ->capture_default_str();
-  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
-      ->capture_default_str();
+  AddThreads(sub, &o->num_threads);
   sub->add_option("--error-samples", o->error_samples, "Samples for the errors per node; 0 = skip them")
-      ->check(CLI::Range(0, 1024))
+      ->check(InRange(0, 1024))
       ->capture_default_str();
   AddList(
       sub, "--fail-below", &o->fail_below,

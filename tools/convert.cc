@@ -2,7 +2,6 @@
 #include "converter/convert.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -15,7 +14,6 @@
 #include "converter/onnx/import.h"
 #include "converter/passes/passes.h"
 #include "format/error.h"
-#include "format/limits.h"
 #include "format/model_file.h"
 #include "tools/commands.h"
 #include "tools/common.h"
@@ -91,35 +89,28 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   return c;
 }
 
-std::string Folder(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+// The report's file in a folder that exists; before that the folder, which is made at the end.
+OutputPath ReportOutput(const std::string& report) {
+  struct stat info;
+  if (report.empty() || stat(report.c_str(), &info) == 0) {
+    return {"--report", report.empty() ? "" : report + "/report.json", OutputPath::Kind::kFile};
+  }
+  return {"--report", report.substr(0, report.find_last_not_of('/') + 1), OutputPath::Kind::kFile};
 }
 
 // What would fail at the end of a long search fails here.
-absl::Status CheckOutputs(const Options& o) {
-  for (const std::string& input : {o.model, o.calibration, o.eval}) {
-    if (!input.empty()) TALLY_RETURN_IF_ERROR(CheckDifferentFiles(input, o.output));
-  }
-  struct stat info;
-  if (stat(o.output.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    return MakeError(ErrorId::kNotRegular, "expected a file to write, found a folder or device",
-                     {o.output, "", -1, ""});
-  }
-  const std::string folder = Folder(o.output);
-  if (access(folder.c_str(), W_OK | X_OK) != 0) {
-    return MakeError(errno == ENOENT ? ErrorId::kNotFound : ErrorId::kPermission, std::strerror(errno),
-                     {folder, "", -1, ""});
-  }
-  if (o.report.empty()) return absl::OkStatus();
+absl::Status CheckFiles(const Options& o, const std::vector<std::string>& inputs) {
+  return CheckOutputs({{"-o", o.output, OutputPath::Kind::kFile}, ReportOutput(o.report)}, inputs);
+}
+
+absl::Status WriteReport(const Options& o, const ConvertReport& report, const ConvertOptions& convert) {
   if (mkdir(o.report.c_str(), 0777) != 0 && errno != EEXIST) {
-    return MakeError(errno == ENOENT ? ErrorId::kNotFound : ErrorId::kPermission,
-                     absl::StrCat("cannot make the report's folder: ", std::strerror(errno)), {o.report, "", -1, ""});
+    return MakeError(ErrorId::kWriteFailed, absl::StrCat("cannot make the folder: ", std::strerror(errno)),
+                     {o.report, "", -1, ""});
   }
-  if (stat(o.report.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return MakeError(ErrorId::kWriteFailed, "expected a folder for the report", {o.report, "", -1, ""});
-  }
-  return absl::OkStatus();
+  Json json = Json::parse(ReportJson(report, convert));
+  json["environment"] = EnvironmentJson(o.num_threads);
+  return WriteJson(o.report + "/report.json", json);
 }
 
 std::string Summary(const ConvertReport& report) {
@@ -144,8 +135,9 @@ std::string Summary(const ConvertReport& report) {
 
 absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(ConvertOptions convert, ToConvertOptions(options));
-  TALLY_RETURN_IF_ERROR(CheckOutputs(options));
-  TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(options.model));
+  std::vector<std::string> files = {options.model, options.calibration, options.eval};
+  TALLY_RETURN_IF_ERROR(CheckFiles(options, files));
+  TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(options.model, {}, &files));
   TALLY_RETURN_IF_ERROR(AddWhere(RunPasses(&graph), {options.model, "", -1, ""}));
   std::vector<TensorInfo> inputs;
   for (int t : graph.inputs) {
@@ -157,6 +149,11 @@ absl::Status Run(const Options& options) {
   if (!options.eval.empty()) {
     TALLY_ASSIGN_OR_RETURN(eval, Dataset::Open(options.eval, inputs));
   }
+  for (const Dataset* data : {&calibration, eval ? &*eval : &calibration}) {
+    const std::vector<std::string> of_data = data->files();
+    files.insert(files.end(), of_data.begin(), of_data.end());
+  }
+  TALLY_RETURN_IF_ERROR(CheckFiles(options, files));
   Progress progress;
   convert.progress = [&](const std::string& phase, double done) { progress.Update(phase, done); };
   TALLY_ASSIGN_OR_RETURN(const ConvertResult result,
@@ -172,11 +169,7 @@ absl::Status Run(const Options& options) {
                                   Fixed(report.activation_bits_mean, 2), " activation bits; --best-effort writes it"));
   }
   TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(result.graph, options.output));
-  if (!options.report.empty()) {
-    Json json = Json::parse(ReportJson(report, convert));
-    json["environment"] = EnvironmentJson(options.num_threads);
-    TALLY_RETURN_IF_ERROR(WriteJson(options.report + "/report.json", json));
-  }
+  if (!options.report.empty()) TALLY_RETURN_IF_ERROR(WriteReport(options, report, convert));
   Print(absl::StrCat(Summary(report), options.output, ": ", bytes, " bytes\n"));
   return absl::OkStatus();
 }
@@ -204,28 +197,26 @@ void AddConvert(CLI::App* app, Action* action) {
             "One weight scale per output channel, or one in all");
   AddChoice(sub, "--shared-base", &o->shared_base, {"on", "off"},
             "One base for a layer's weights and input [on for real]");
-  sub->add_option("--bits", o->bits, "Stored bits of all weights and activations")->check(CLI::Range(2, 8));
-  sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(CLI::Range(2, 8));
-  sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(CLI::Range(2, 8));
+  sub->add_option("--bits", o->bits, "Stored bits of all weights and activations")->check(InRange(2, 8));
+  sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(InRange(2, 8));
+  sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(InRange(2, 8));
   sub->add_option("--max-drop", o->max_drop, "The smallest weights that lose at most this many points")
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(InRange(0.0, 100.0));
   sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights, at most [4]")
-      ->check(CLI::Range(2.0, 8.0));
+      ->check(InRange(2.0, 8.0));
   sub->add_option("--activation-target-bits", o->activation_target_bits,
                   "Mean stored bits of the activations, at most [target-bits + 2]")
-      ->check(CLI::Range(2.0, 8.0));
+      ->check(InRange(2.0, 8.0));
   sub->add_option("--target-size", o->target_size, "Bytes of the file, at most: 3000000, 3MB, 2.5MiB");
   sub->add_flag("--best-effort", o->best_effort, "Write the best point when --max-drop is out of reach");
   AddList(sub, "--keep", &o->keep, "Baseline weights to keep beside the codes")
       ->check(CLI::IsMember({"none", "int8", "float"}))
       ->capture_default_str();
   sub->add_option("--report", o->report, "Folder for report.json: why each tensor got its codebook");
-  sub->add_option("--seed", o->seed, "Of the search")->capture_default_str();
+  sub->add_option("--seed", o->seed, "Of the search")->check(InRange(int64_t{0}, INT64_MAX))->capture_default_str();
   sub->add_option("--resume", o->resume, "Folder of an interrupted search; not in this version");
   AddChoice(sub, "--float-backend", &o->float_backend, {"xnnpack", "reference"}, "Runs the float model");
-  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
-      ->capture_default_str();
+  AddThreads(sub, &o->num_threads);
   sub->footer(
       "Bits are stored bits, sign included. One goal at most; without one: --target-bits 4.\n"
       "Exit status 1 when --max-drop is out of reach: then no file is written and the best point is named.\n"

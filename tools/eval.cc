@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
-#include "format/limits.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/evaluation.h"
@@ -64,6 +63,7 @@ absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(const ModelInput input, OpenModel(options.model));
   TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackendsFor(input, options.backends));
   TALLY_ASSIGN_OR_RETURN(const Dataset data, OpenData(options.data, input.model));
+  TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, Concat(input.files, data.files())));
   SessionOptions session_options;
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
@@ -103,9 +103,7 @@ void AddEval(CLI::App* app, Action* action) {
   AddList(sub, "--backend", &o->backends,
           "Sessions, separated by commas; a+b is one session; all = those built, without the slow oracle histogram "
           "[exponent; xnnpack for .onnx]");
-  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
-      ->capture_default_str();
+  AddThreads(sub, &o->num_threads);
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
   sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");

@@ -8,11 +8,19 @@
 #include "tools/table.h"
 
 namespace tally::tools {
+namespace {
+constexpr int64_t kMaxSamples = INT64_MAX;
+}
 
 void AddDataOptions(CLI::App* app, DataOptions* o) {
   app->add_option("--data", o->path, "The data description (DATA.json, docs/data.md)")->required();
-  app->add_option("--offset", o->offset, "Skip this many samples")->check(CLI::NonNegativeNumber);
-  app->add_option("--limit", o->limit, "Use this many samples [all]")->check(CLI::PositiveNumber);
+  app->add_option("--offset", o->offset, "Skip this many samples")->check(InRange(int64_t{0}, kMaxSamples));
+  app->add_option("--limit", o->limit, "Use at most this many samples [all]")->check(InRange(int64_t{1}, kMaxSamples));
+}
+
+std::vector<std::string> Concat(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
 }
 
 absl::StatusOr<Dataset> OpenData(const DataOptions& options, const Model& model) {

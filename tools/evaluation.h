@@ -20,6 +20,8 @@ struct DataOptions {
   int64_t limit = -1;  // -1: all
 };
 void AddDataOptions(CLI::App* app, DataOptions* options);
+// `a` and then `b`.
+std::vector<std::string> Concat(std::vector<std::string> a, const std::vector<std::string>& b);
 absl::StatusOr<Dataset> OpenData(const DataOptions& options, const Model& model);
 
 // What the float model says about the data.

@@ -187,7 +187,7 @@ std::string Html(const Options& options, const FileLayout& layout, const Graph& 
   for (const CodedTensor& c : coded) {
     absl::StrAppend(&body, "<h3>", EscapeHtml(Shown(c.tensor->name, 80)), "</h3>", LevelsSvg(c));
   }
-  return HtmlPage(options.model, body);
+  return HtmlPage(options.model, body + EnvironmentHtml(1));
 }
 
 Json Report(const Options& options, const FileLayout& layout, const Graph& graph, const std::vector<CodedTensor>& coded,
@@ -224,7 +224,8 @@ Json Report(const Options& options, const FileLayout& layout, const Graph& graph
 }
 
 absl::Status Run(const Options& options) {
-  TALLY_ASSIGN_OR_RETURN(const Model model, Model::Load(options.model));
+  TALLY_RETURN_IF_ERROR(CheckOutputs({{"--html", options.html}, {"--json", options.json ? "-" : ""}}, {options.model}));
+  TALLY_ASSIGN_OR_RETURN(const Model model, LoadTally(options.model));
   TALLY_ASSIGN_OR_RETURN(const FileLayout layout, ReadFileLayout(options.model));
   const Graph& graph = model.graph();
   const std::vector<CodedTensor> coded = FindCoded(graph);
@@ -233,7 +234,6 @@ absl::Status Run(const Options& options) {
   if (totals.bits.weight_stored_bits > 0) totals.compression_vs_int8 = 8 / totals.bits.weight_stored_bits;
 
   if (!options.html.empty()) {
-    TALLY_RETURN_IF_ERROR(CheckDifferentFiles(options.model, options.html));
     TALLY_RETURN_IF_ERROR(WriteOutput(options.html, Html(options, layout, graph, coded, totals)));
   }
   if (options.json) return WriteJson("-", Report(options, layout, graph, coded, totals));

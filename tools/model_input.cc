@@ -27,15 +27,16 @@ absl::StatusOr<ModelInput> OpenModel(const std::string& path) {
   const uint64_t file_bytes = stat(path.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
   const bool named_onnx = absl::EndsWith(absl::AsciiStrToLower(path), ".onnx");
   absl::StatusOr<Model> model = Model::Load(path);
-  if (model.ok()) return ModelInput{path, *std::move(model), false, file_bytes};
+  if (model.ok()) return ModelInput{path, *std::move(model), false, file_bytes, {path}};
   // A .tally file under an ONNX name keeps its own error; anything else of that name is taken for ONNX.
   const std::string code = GetErrorInfo(model.status()).code;
   const bool no_tally_file = code == ErrorCodeString(ErrorId::kBadMagic) || code == ErrorCodeString(ErrorId::kTooShort);
   if (!named_onnx || !no_tally_file) return model.status();
-  TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(path));
+  std::vector<std::string> files = {path};
+  TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(path, {}, &files));
   TALLY_RETURN_IF_ERROR(RunPasses(&graph));
   TALLY_ASSIGN_OR_RETURN(Model imported, Model::FromGraph(std::move(graph)));
-  return ModelInput{path, std::move(imported), true, file_bytes};
+  return ModelInput{path, std::move(imported), true, file_bytes, std::move(files)};
 }
 
 absl::StatusOr<std::vector<SessionSpec>> ParseBackendsFor(const ModelInput& input,

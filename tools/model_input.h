@@ -16,6 +16,7 @@ struct ModelInput {
   Model model;
   bool is_onnx = false;
   uint64_t file_bytes = 0;
+  std::vector<std::string> files = {};  // that were read: path and an ONNX file's external data
 };
 
 // By the file's first bytes, then by its extension: ".onnx" is imported and canonicalised, all else must be a .tally

@@ -1,13 +1,13 @@
 // tally run: one run on given inputs.
-#include <cmath>
+#include <algorithm>
 #include <limits>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "converter/calibration/dataset.h"
+#include "converter/calibration/evaluate.h"
 #include "format/error.h"
-#include "format/limits.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/model_input.h"
@@ -57,6 +57,10 @@ absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const Sess
   std::vector<Array> arrays;
   for (const std::string& argument : options.inputs) {
     TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, session.inputs()));
+    if (std::any_of(arrays.begin(), arrays.end(), [&](const Array& a) { return a.name == binding.name; })) {
+      return MakeError(ErrorId::kUsage,
+                       absl::StrCat("--input: expected each input once, found ", Quoted(binding.name), " twice"));
+    }
     TALLY_ASSIGN_OR_RETURN(const NpyArray npy, ReadNpy(binding.path));
     Array array;
     array.name = binding.name;
@@ -70,48 +74,65 @@ absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const Sess
   return arrays;
 }
 
+// The largest element of each sample, where the first extent counts samples: "3, 7".
+std::string ArgMaxima(const Array& output) {
+  constexpr int64_t kShown = 8;
+  const Shape& shape = output.type.shape;
+  const int64_t samples = shape.size() > 1 ? shape[0] : 1;
+  const int64_t each = output.type.elements() / samples;
+  const float* values = reinterpret_cast<const float*>(output.data.data());
+  std::vector<std::string> texts;
+  for (int64_t i = 0; i < std::min(samples, kShown); ++i) {
+    const int64_t best = ArgMax(values + i * each, each);
+    texts.push_back(best < 0 ? "-" : absl::StrCat(best));
+  }
+  if (samples > kShown) texts.push_back("...");
+  return absl::StrJoin(texts, ", ");
+}
+
 std::string Summary(const std::vector<Array>& outputs) {
   Table table({"output", "type", "shape", ">min", ">max", ">argmax"});
   for (const Array& output : outputs) {
     double min = std::numeric_limits<double>::infinity();
     double max = -min;
-    int64_t argmax = 0;
     const bool is_float = output.type.dtype == DType::kFloat32 && !output.data.empty();
     if (is_float) {
       const TensorView view{output.data.data(), output.type.dtype, output.type.shape};
       for (int64_t i = 0; i < output.type.elements(); ++i) {
         const double x = view.as<float>()[i];
-        if (x < min) min = x;
-        if (x > max) {
-          max = x;
-          argmax = i;
-        }
+        min = std::min(min, x);
+        max = std::max(max, x);
       }
     }
     table.Add({Shown(output.name), DTypeName(output.type.dtype), ShapeString(output.type.shape),
                is_float ? absl::StrCat(min) : "-", is_float ? absl::StrCat(max) : "-",
-               is_float ? absl::StrCat(argmax) : "-"});
+               is_float ? ArgMaxima(output) : "-"});
   }
   return table.Text();
 }
 
 // Runs, writes what was asked for, and adds the outputs' shapes to the report.
-absl::Status RunOnce(const Options& options, Session* session, Json* report) {
+absl::Status RunOnce(const Options& options, const std::vector<std::string>& model_files, Session* session,
+                     Json* report) {
+  std::vector<std::string> files = model_files;
+  for (const std::string& argument : options.inputs) {
+    TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, session->inputs()));
+    files.push_back(binding.path);
+  }
+  std::vector<Binding> wanted;
+  std::vector<OutputPath> written = {{"--json", options.json}};
+  for (const std::string& argument : options.outputs) {
+    TALLY_ASSIGN_OR_RETURN(Binding binding, ParseBinding(argument, session->outputs()));
+    written.push_back({"--output", binding.path, OutputPath::Kind::kFile});
+    wanted.push_back(std::move(binding));
+  }
+  TALLY_RETURN_IF_ERROR(CheckOutputs(written, files));
   TALLY_ASSIGN_OR_RETURN(const std::vector<Array> inputs, ReadInputs(options, *session));
   std::vector<std::pair<std::string, Shape>> shapes;
   std::vector<NamedView> views;
   for (const Array& input : inputs) {
     shapes.emplace_back(input.name, input.type.shape);
     views.push_back({input.name, {input.data.data(), input.type.dtype, input.type.shape}});
-  }
-  std::vector<Binding> wanted;
-  for (const std::string& argument : options.outputs) {
-    TALLY_ASSIGN_OR_RETURN(Binding binding, ParseBinding(argument, session->outputs()));
-    for (const std::string& input : options.inputs) {
-      TALLY_ASSIGN_OR_RETURN(const Binding from, ParseBinding(input, session->inputs()));
-      TALLY_RETURN_IF_ERROR(CheckDifferentFiles(from.path, binding.path));
-    }
-    wanted.push_back(std::move(binding));
   }
   TALLY_RETURN_IF_ERROR(session->Resize(shapes));
   std::vector<Array> outputs;
@@ -150,11 +171,12 @@ absl::Status Run(const Options& options) {
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(input.model, session_options));
+  TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, input.files));
   Json report = ReportHeader("run", options.model, options.num_threads);
   report["backend"] = specs[0].label;
   // --explain alone needs no data.
   if (!options.explain || !options.inputs.empty() || !options.outputs.empty()) {
-    TALLY_RETURN_IF_ERROR(RunOnce(options, &session, &report));
+    TALLY_RETURN_IF_ERROR(RunOnce(options, input.files, &session, &report));
   }
   report["placement"] = PlacementJson(session.placement());
   if (options.explain && options.json != "-") Print(PlacementText(session.placement()));
@@ -171,9 +193,7 @@ void AddRun(CLI::App* app, Action* action) {
           "One session: a, or a+b in order of preference [exponent; xnnpack for .onnx]");
   AddList(sub, "--input", &o->inputs, "NAME=FILE.npy; any batch where the batch is dynamic");
   AddList(sub, "--output", &o->outputs, "NAME=FILE.npy; without it a summary is printed");
-  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
-      ->capture_default_str();
+  AddThreads(sub, &o->num_threads);
   sub->add_flag("--explain", o->explain, "Print where each node runs, and why not elsewhere; needs no input");
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");

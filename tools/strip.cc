@@ -24,8 +24,9 @@ bool IsSearchRecord(const std::string& key) {
 }
 
 absl::Status Run(const Options& options) {
-  TALLY_RETURN_IF_ERROR(CheckDifferentFiles(options.model, options.output));
-  TALLY_ASSIGN_OR_RETURN(Graph graph, ReadModelFile(options.model));
+  TALLY_RETURN_IF_ERROR(CheckOutputs({{"-o", options.output, OutputPath::Kind::kFile}}, {options.model}));
+  TALLY_ASSIGN_OR_RETURN(const Model model, LoadTally(options.model));
+  Graph graph = model.graph();
   TALLY_ASSIGN_OR_RETURN(const FileLayout before, ReadFileLayout(options.model));
   DropFloatForms(&graph);
   DropInt8Forms(&graph);

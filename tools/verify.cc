@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "converter/calibration/evaluate.h"
 #include "format/error.h"
-#include "format/limits.h"
 #include "format/model_file.h"
 #include "tools/commands.h"
 #include "tools/common.h"
@@ -79,7 +78,8 @@ absl::StatusOr<Verdict> RunGolden(const Graph& graph, Session* session) {
 absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(const std::vector<SessionSpec> specs, ParseBackends(options.backends));
   // Loading checks the structure and every checksum.
-  TALLY_ASSIGN_OR_RETURN(const Model model, Model::Load(options.model));
+  TALLY_ASSIGN_OR_RETURN(const Model model, LoadTally(options.model));
+  TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, {options.model}));
   TALLY_ASSIGN_OR_RETURN(const FileLayout layout, ReadFileLayout(options.model));
   const Graph& graph = model.graph();
   Json report = ReportHeader("verify", options.model, options.num_threads);
@@ -132,9 +132,7 @@ void AddVerify(CLI::App* app, Action* action) {
   auto o = std::make_shared<Options>();
   sub->add_option("model", o->model, "A .tally file")->required();
   AddList(sub, "--backend", &o->backends, "Sessions, separated by commas")->capture_default_str();
-  sub->add_option("--num_threads", o->num_threads, "0 = one per CPU")
-      ->check(CLI::Range(0, kMaxThreads))
-      ->capture_default_str();
+  AddThreads(sub, &o->num_threads);
   sub->add_option("--json", o->json, "Also write the verdicts as JSON; - is stdout");
   sub->footer(
       "The converter stores a few inputs with the outputs that exact backends must give. exponent, onednn-codebook "

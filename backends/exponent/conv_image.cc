@@ -51,12 +51,6 @@ absl::Status ConvImage::Plan() {
   plane_bytes_ = static_cast<size_t>(plane_bytes);
   code_columns_ = taps_ ? columns_ + 3 * static_cast<size_t>(w.dilation_w) : 0;
 
-  row_used_.assign(rows_, 0);
-  for (int64_t y = 0; y < w.out_h; ++y) {
-    for (int64_t r = 0; r < w.kernel_h; ++r) row_used_[static_cast<size_t>(y * w.stride_h + r * w.dilation_h)] = 1;
-  }
-  phase_used_.assign(phases_, 0);
-  for (size_t t = 0; t < tap_columns_; ++t) phase_used_[t * tap_step_ % phases_] = 1;
   for (size_t plane = 0; plane < planes_; ++plane) {
     for (size_t r = 0; r < static_cast<size_t>(w.kernel_h); ++r) {
       for (size_t t = 0; t < tap_columns_; ++t) {
@@ -67,6 +61,21 @@ absl::Status ConvImage::Plan() {
     }
   }
   return absl::OkStatus();
+}
+
+bool ConvImage::RowIsRead(size_t row) const {
+  for (int64_t r = 0; r < window_.kernel_h; ++r) {
+    const int64_t top = static_cast<int64_t>(row) - r * window_.dilation_h;
+    if (top >= 0 && top % window_.stride_h == 0 && top / window_.stride_h < window_.out_h) return true;
+  }
+  return false;
+}
+
+bool ConvImage::PhaseIsRead(size_t phase) const {
+  for (size_t t = 0; t < tap_columns_; ++t) {
+    if (t * tap_step_ % phases_ == phase) return true;
+  }
+  return false;
 }
 
 int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
@@ -132,12 +141,12 @@ void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, 
     return;
   }
   for (size_t row = 0; row < rows_; ++row, to += phases_ * phase_columns_ * 4) {
-    if (!row_used_[row]) continue;
+    if (!RowIsRead(row)) continue;
     uint8_t* pixels = phases_ == 1 ? to : line;
     FillRow(kernel, table, codes, row, pixels, line + columns_ * 4);
     if (phases_ == 1) continue;
     for (size_t phase = 0; phase < phases_; ++phase) {
-      if (!phase_used_[phase]) continue;
+      if (!PhaseIsRead(phase)) continue;
       uint8_t* of_phase = to + phase * phase_columns_ * 4;
       for (size_t x = phase, i = 0; x < columns_; x += phases_, ++i) std::memcpy(of_phase + i * 4, pixels + x * 4, 4);
     }

@@ -44,6 +44,9 @@ class ConvImage {
  private:
   explicit ConvImage(const Window2d& window);
   absl::Status Plan();
+  // Whether some tap reads this row, this phase of the columns.
+  bool RowIsRead(size_t row) const;
+  bool PhaseIsRead(size_t phase) const;
   // Row `row` of a plane whose channels' codes begin at codes[0 .. 3].
   void FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row,
                uint8_t* pixels, uint8_t* code_line) const;
@@ -59,8 +62,6 @@ class ConvImage {
   size_t phases_ = 1;
   size_t phase_columns_ = 0;
   size_t plane_bytes_ = 0;
-  std::vector<uint8_t> row_used_;  // rows that some tap reads
-  std::vector<uint8_t> phase_used_;
   std::vector<size_t> group_offsets_;  // bytes
 };
 

@@ -220,6 +220,8 @@ std::string ModelInputNames(const std::vector<TensorInfo>& inputs) {
 }  // namespace
 
 struct Dataset::Impl {
+  std::string description_path;
+  std::string labels_path;
   DataDescription description;
   std::vector<Source> sources;  // in the order of the model's inputs
   std::vector<int64_t> labels;
@@ -297,6 +299,7 @@ absl::StatusOr<Dataset> Dataset::Open(const std::string& path, const std::vector
     TALLY_ASSIGN_OR_RETURN(
         impl->description,
         ParseDescription(std::string(reinterpret_cast<const char*>(text.data()), text.size()), path));
+    impl->description_path = path;
     const std::string folder = Folder(path);
 
     std::vector<std::optional<Source>> by_input(model_inputs.size());
@@ -348,7 +351,7 @@ absl::StatusOr<Dataset> Dataset::Open(const std::string& path, const std::vector
     }
     if (count == 0) return BadDescription(path, "inputs", "expected at least one sample, found none");
     if (impl->description.target == TargetKind::kClass) {
-      const std::string file = Resolve(folder, impl->description.target_path);
+      const std::string file = impl->labels_path = Resolve(folder, impl->description.target_path);
       TALLY_ASSIGN_OR_RETURN(impl->labels, ReadLabels(file, impl->description.label_offset));
       if (static_cast<int64_t>(impl->labels.size()) != count) {
         return BadFile(file, absl::StrCat("expected ", count, " labels, one per sample, found ", impl->labels.size()));
@@ -392,6 +395,30 @@ absl::Status Dataset::Stride(int64_t first, int64_t stride) {
   }
   samples_ = std::move(kept);
   return absl::OkStatus();
+}
+
+absl::Status Dataset::CheckLabels(int64_t classes) const {
+  for (int64_t sample : samples_) {
+    if (impl_->labels.empty() || impl_->labels[static_cast<size_t>(sample)] < classes) continue;
+    return BadFile(impl_->labels_path, absl::StrCat("sample ", sample, ": expected a class below ", classes,
+                                                    ", the number of the model's scores, found ",
+                                                    impl_->labels[static_cast<size_t>(sample)]));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> Dataset::files() const {
+  std::vector<std::string> files = {impl_->description_path};
+  for (const Source& source : impl_->sources) {
+    if (source.npy) {
+      files.push_back(source.npy->path());
+    } else {
+      files.push_back(Resolve(Folder(impl_->description_path), source.description.path));
+      files.insert(files.end(), source.images.begin(), source.images.end());
+    }
+  }
+  if (!impl_->labels_path.empty()) files.push_back(impl_->labels_path);
+  return files;
 }
 
 absl::StatusOr<Batch> Dataset::Read(int64_t first, int64_t count) const {

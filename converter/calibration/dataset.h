@@ -44,6 +44,12 @@ class Dataset {
   // Every stride-th sample from `first` on: halves for selection and figure.
   absl::Status Stride(int64_t first, int64_t stride);
 
+  // Whether every label names one of `classes`; kBadDataFile names the first that does not.
+  absl::Status CheckLabels(int64_t classes) const;
+
+  // Every file that the samples and labels come from, the description first.
+  std::vector<std::string> files() const;
+
   // Samples first .. first + count - 1. REQUIRES: within size().
   absl::StatusOr<Batch> Read(int64_t first, int64_t count) const;
 

@@ -28,6 +28,9 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
           return MakeError(ErrorId::kBadDataFile, absl::StrCat("the first output is ", DTypeName(run.output.dtype),
                                                                ", expected float32 scores"));
         }
+        if (labelled && run.first == 0) {
+          if (absl::Status labels = data.CheckLabels(run.output_per_sample); !labels.ok()) return labels;
+        }
         const float* scores = run.output.as<float>();
         for (int64_t i = 0; i < run.count; ++i) {
           const int64_t answer = ArgMax(scores + i * run.output_per_sample, run.output_per_sample);
@@ -51,10 +54,10 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
 }
 
 int64_t ArgMax(const float* values, int64_t n) {
-  int64_t best = 0;
+  int64_t best = -1;
   float largest = -std::numeric_limits<float>::infinity();
   for (int64_t i = 0; i < n; ++i) {
-    if (values[i] > largest) largest = values[i], best = i;
+    if (values[i] > largest || (best < 0 && values[i] == largest)) largest = values[i], best = i;
   }
   return best;
 }

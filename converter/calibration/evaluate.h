@@ -35,7 +35,7 @@ struct EvalOptions {
 // Resizes the session's batch (extent 0 of every input) where the model's is dynamic, else runs sample by sample.
 absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const EvalOptions& options = {});
 
-// Index of the largest of n values, the first of equals (NaN never wins).
+// Index of the largest of n values, the first of equals. NaN never wins; -1 when there is nothing else.
 int64_t ArgMax(const float* values, int64_t n);
 
 // Difference in percent points of two paired results and its standard error: se of the mean of d_i, d_i in {-1, 0, 1}.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "converter/calibration/dataset.h"
+#include "converter/calibration/npy.h"
 #include "format/checked.h"
 #include "format/error.h"
 #include "format/model_file.h"
@@ -57,6 +58,8 @@ absl::StatusOr<std::vector<int64_t>> ReadLabels(const std::string& path, int64_t
     if (array.shape.empty() || array.shape.size() > 2 || (array.shape.size() == 2 && array.shape[1] != 1)) {
       return BadFile(path, absl::StrCat("expected labels of shape [N], found ", ShapeString(array.shape)));
     }
+    TALLY_ASSIGN_OR_RETURN(const NpyType type, ParseNpyType(array.descr, path));
+    if (type.kind == 'f') return BadFile(path, absl::StrCat("expected integer labels, found ", Quoted(array.descr)));
     TALLY_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, ConvertNpy(array, DType::kInt64, path));
     labels.resize(bytes.size() / sizeof(int64_t));
     if (!labels.empty()) std::memcpy(labels.data(), bytes.data(), bytes.size());

@@ -1,10 +1,5 @@
 #include "converter/calibration/npy.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,6 +14,7 @@
 #include "converter/calibration/dataset.h"
 #include "format/checked.h"
 #include "format/error.h"
+#include "format/file_io.h"
 #include "format/limits.h"
 #include "format/model_file.h"
 
@@ -32,22 +28,6 @@ constexpr uint32_t kMaxHeaderBytes = 65536;
 
 absl::Status BadFile(const std::string& path, const std::string& detail) {
   return MakeError(ErrorId::kBadDataFile, detail, {path, "", -1, ""});
-}
-
-absl::Status PreadFully(int fd, uint64_t offset, size_t count, uint8_t* out, const std::string& path) {
-  while (count > 0) {
-    const ssize_t n = pread(fd, out, count, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return MakeError(ErrorId::kReadFailed, std::strerror(errno), {path, "", -1, ""});
-    if (n == 0) {
-      return MakeError(ErrorId::kReadFailed, absl::StrCat("the file ended ", count, " bytes early"),
-                       {path, "", -1, ""});
-    }
-    out += n;
-    offset += static_cast<uint64_t>(n);
-    count -= static_cast<size_t>(n);
-  }
-  return absl::OkStatus();
 }
 
 // The header is a Python dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }.
@@ -263,42 +243,18 @@ absl::StatusOr<NpyType> ParseNpyType(const std::string& descr, const std::string
   return type;
 }
 
-NpyFile::NpyFile(NpyFile&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)),
-      path_(std::move(other.path_)),
-      descr_(std::move(other.descr_)),
-      type_(other.type_),
-      shape_(std::move(other.shape_)),
-      elements_(other.elements_),
-      data_offset_(other.data_offset_) {}
-
-NpyFile::~NpyFile() {
-  if (fd_ >= 0) close(fd_);
-}
-
 absl::StatusOr<NpyFile> NpyFile::Open(const std::string& path) {
-  // O_NONBLOCK: opening a FIFO must not hang.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    const ErrorId id = errno == ENOENT || errno == ENOTDIR  ? ErrorId::kNotFound
-                       : errno == EACCES                    ? ErrorId::kPermission
-                       : errno == EMFILE || errno == ENFILE ? ErrorId::kOutOfMemory
-                                                            : ErrorId::kReadFailed;
-    return MakeError(id, std::strerror(errno), {path, "", -1, ""});
-  }
-  NpyFile file(fd);
+  TALLY_ASSIGN_OR_RETURN(OpenedFile opened, OpenRegularFile(path, std::numeric_limits<uint64_t>::max()));
+  NpyFile file(std::move(opened.file));
   file.path_ = path;
-  struct stat info;
-  if (fstat(fd, &info) != 0) return MakeError(ErrorId::kReadFailed, std::strerror(errno), {path, "", -1, ""});
-  if (!S_ISREG(info.st_mode)) return MakeError(ErrorId::kNotRegular, "expected a regular file", {path, "", -1, ""});
-  TALLY_RETURN_IF_ERROR(file.ReadHeader(static_cast<uint64_t>(info.st_size)));
+  TALLY_RETURN_IF_ERROR(file.ReadHeader(opened.bytes));
   return file;
 }
 
 absl::Status NpyFile::ReadHeader(uint64_t file_bytes) {
   uint8_t prefix[12] = {};
   if (file_bytes < 10) return BadFile(path_, absl::StrCat("expected an .npy file, found ", file_bytes, " bytes"));
-  TALLY_RETURN_IF_ERROR(PreadFully(fd_, 0, file_bytes < 12 ? 10 : 12, prefix, path_));
+  TALLY_RETURN_IF_ERROR(ReadFully(file_, 0, prefix, file_bytes < 12 ? 10 : 12, path_));
   if (std::memcmp(prefix, kMagic, kMagicBytes) != 0) {
     return BadFile(path_, "expected an .npy file, found another magic number");
   }
@@ -314,7 +270,7 @@ absl::Status NpyFile::ReadHeader(uint64_t file_bytes) {
                                        " and within the file's ", file_bytes));
   }
   std::string header(header_bytes, '\0');
-  TALLY_RETURN_IF_ERROR(PreadFully(fd_, header_at, header_bytes, reinterpret_cast<uint8_t*>(header.data()), path_));
+  TALLY_RETURN_IF_ERROR(ReadFully(file_, header_at, reinterpret_cast<uint8_t*>(header.data()), header_bytes, path_));
   bool fortran_order = false;
   if (!HeaderParser(header).Parse(&descr_, &fortran_order, &shape_)) {
     return BadFile(path_, "expected a header with descr (a simple type), fortran_order and shape, found another form");
@@ -338,8 +294,8 @@ absl::Status NpyFile::ReadHeader(uint64_t file_bytes) {
 
 absl::Status NpyFile::Read(int64_t first, int64_t count, uint8_t* out) const {
   const uint64_t size = static_cast<uint64_t>(type_.bytes);
-  return PreadFully(fd_, data_offset_ + static_cast<uint64_t>(first) * size, static_cast<size_t>(count) * size, out,
-                    path_);
+  return ReadFully(file_, data_offset_ + static_cast<uint64_t>(first) * size, out, static_cast<uint64_t>(count) * size,
+                   path_);
 }
 
 void NpyToDoubles(const NpyType& type, const uint8_t* data, int64_t count, double* out) {

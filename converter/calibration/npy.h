@@ -5,8 +5,10 @@
 #define TALLY_CONVERTER_CALIBRATION_NPY_H_
 
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "format/file_io.h"
 #include "tally/types.h"
 
 namespace tally {
@@ -25,9 +27,6 @@ class NpyFile {
   // Checks the header and that the file has exactly the bytes that it promises.
   // Errors: kNotFound, kPermission, kNotRegular, kBadDataFile.
   static absl::StatusOr<NpyFile> Open(const std::string& path);
-  NpyFile(NpyFile&& other) noexcept;
-  NpyFile& operator=(NpyFile&&) = delete;
-  ~NpyFile();
 
   const std::string& path() const { return path_; }
   const std::string& descr() const { return descr_; }
@@ -39,10 +38,10 @@ class NpyFile {
   absl::Status Read(int64_t first, int64_t count, uint8_t* out) const;
 
  private:
-  explicit NpyFile(int fd) : fd_(fd) {}
+  explicit NpyFile(File file) : file_(std::move(file)) {}
   absl::Status ReadHeader(uint64_t file_bytes);
 
-  int fd_;
+  File file_;
   std::string path_;
   std::string descr_;
   NpyType type_;

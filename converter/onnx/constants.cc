@@ -128,7 +128,8 @@ absl::Status ParseNumber(const std::string& key, const std::string& text, uint64
   return MakeError(ErrorId::kBadExternalData, key + ": expected a number of bytes, found " + Quoted(text));
 }
 
-absl::StatusOr<Blob> ReadExternal(const TensorProto& proto, const std::string& folder, uint64_t bytes) {
+absl::StatusOr<Blob> ReadExternal(const TensorProto& proto, const std::string& folder, uint64_t bytes,
+                                  std::set<std::string>* files) {
   ExternalRange range;
   uint64_t length = bytes;
   for (const onnx::StringStringEntryProto& entry : proto.external_data()) {
@@ -140,6 +141,7 @@ absl::StatusOr<Blob> ReadExternal(const TensorProto& proto, const std::string& f
     return MakeError(ErrorId::kBadExternalData, "length: expected " + std::to_string(bytes) +
                                                     " bytes from type and shape, found " + std::to_string(length));
   }
+  files->insert(range.location);
   return ReadExternalData(folder, range, bytes);
 }
 
@@ -200,7 +202,7 @@ absl::StatusOr<Tensor> ConstantReader::Read(const TensorProto& proto, std::strin
   const bool external = proto.data_location() == TensorProto::EXTERNAL;
   Blob raw;
   if (external) {
-    TALLY_ASSIGN_OR_RETURN(raw, ReadExternal(proto, folder_, count * raw_size));
+    TALLY_ASSIGN_OR_RETURN(raw, ReadExternal(proto, folder_, count * raw_size, &external_files_));
   } else if (proto.has_raw_data()) {
     if (proto.raw_data().size() != count * raw_size) {
       return Bad("raw_data: expected " + std::to_string(count * raw_size) + " bytes for " + ShapeString(tensor.shape) +

@@ -3,6 +3,7 @@
 #define TALLY_CONVERTER_ONNX_CONSTANTS_H_
 
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -27,10 +28,14 @@ class ConstantReader {
   // Errors: kBadOnnx, kBadShape, kBadExternalData, kLimitTensor, kLimitCount.
   absl::StatusOr<Tensor> Read(const onnx::TensorProto& proto, std::string* unsupported);
 
+  // Files of external data that were read, as the model names them.
+  const std::set<std::string>& external_files() const { return external_files_; }
+
  private:
   const std::string folder_;
   const Limits limits_;
   uint64_t total_bytes_ = 0;
+  std::set<std::string> external_files_;
 };
 
 }  // namespace tally

@@ -220,7 +220,9 @@ absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
   const OperatorImport* row = ours ? FindOperatorImport(op) : nullptr;
   if (row == nullptr) {
     const std::string label = op.empty() ? "node" : op;
-    offenders_.Add(ours ? label : proto->domain() + "." + label, "not a supported operator", name);
+    // Names from the file: escaped and cut like all of them, but without quotes, which nobody would type.
+    const std::string shown = Quoted(ours ? label : proto->domain() + "." + label);
+    offenders_.Add(shown.substr(1, shown.size() - 2), "not a supported operator", name);
     node.MarkRefused();
     return node.Finish();
   }

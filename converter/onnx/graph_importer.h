@@ -27,6 +27,7 @@ class GraphImporter {
       : opset_(opset), constants_(folder, limits) {}
 
   Offenders& offenders() { return offenders_; }
+  const std::set<std::string>& external_files() const { return constants_.external_files(); }
 
   // Consumes the weights of `proto` as it goes, so that they are not in memory twice. Unsupported things end up in
   // offenders(). Errors: kBadOnnx and what ConstantReader reports.

@@ -70,7 +70,7 @@ absl::StatusOr<int64_t> ReadOpset(const onnx::ModelProto& model, Offenders* offe
   return opset;
 }
 
-absl::StatusOr<Graph> Import(const std::string& path, const ImportOptions& options) {
+absl::StatusOr<Graph> Import(const std::string& path, const ImportOptions& options, std::vector<std::string>* files) {
   onnx::ModelProto model;
   TALLY_RETURN_IF_ERROR(Parse(path, options, &model));
   Offenders opset_offenders;
@@ -80,6 +80,11 @@ absl::StatusOr<Graph> Import(const std::string& path, const ImportOptions& optio
   importer.offenders() = std::move(opset_offenders);
   TALLY_ASSIGN_OR_RETURN(Graph graph, importer.Import(model.mutable_graph()));
   TALLY_RETURN_IF_ERROR(importer.offenders().ToStatus());
+  if (files != nullptr) {
+    for (const std::string& location : importer.external_files()) {
+      files->push_back(folder.empty() ? location : folder + "/" + location);
+    }
+  }
 
   graph.metadata["source"] = MetadataText(base_name);
   graph.metadata["opset"] = std::to_string(opset);
@@ -95,9 +100,10 @@ absl::StatusOr<Graph> Import(const std::string& path, const ImportOptions& optio
 
 }  // namespace
 
-absl::StatusOr<Graph> ImportOnnx(const std::string& path, const ImportOptions& options) {
+absl::StatusOr<Graph> ImportOnnx(const std::string& path, const ImportOptions& options,
+                                 std::vector<std::string>* files) {
   try {
-    absl::StatusOr<Graph> graph = Import(path, options);
+    absl::StatusOr<Graph> graph = Import(path, options, files);
     if (!graph.ok()) return AddWhere(graph.status(), {path, "", -1, ""});
     return graph;
   } catch (const std::bad_alloc&) {

@@ -3,6 +3,7 @@
 #define TALLY_CONVERTER_ONNX_IMPORT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "format/graph.h"
@@ -18,7 +19,9 @@ struct ImportOptions {
 // became inputs and back) are resolved; Gemm and MatMul with a constant matrix become Gemm with weight [N, K]. All
 // unsupported operators, opsets and forms are listed in one kUnsupportedOnnx. Other errors: kBadOnnx, kBadExternalData,
 // kNonFiniteWeight, limits. External data must lie inside the model's folder (no "..", no absolute path, no symlink).
-absl::StatusOr<Graph> ImportOnnx(const std::string& path, const ImportOptions& options = {});
+// `files` (may be null) gets the paths of the external data that was read appended.
+absl::StatusOr<Graph> ImportOnnx(const std::string& path, const ImportOptions& options = {},
+                                 std::vector<std::string>* files = nullptr);
 
 }  // namespace tally
 

@@ -1,5 +1,6 @@
 #include "runtime/core/thread_pool.h"
 
+#include <pthread.h>
 #include <pthreadpool.h>
 #include <sched.h>
 
@@ -8,6 +9,8 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
@@ -24,7 +27,31 @@ int AvailableCpus() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+// Waits until every thread of CheckThreadsStart was started, so that all live at once.
+void* WaitAtGate(void* gate) {
+  pthread_mutex_lock(static_cast<pthread_mutex_t*>(gate));
+  pthread_mutex_unlock(static_cast<pthread_mutex_t*>(gate));
+  return nullptr;
+}
+
 }  // namespace
+
+absl::Status CheckThreadsStart(int count) {
+  std::vector<pthread_t> threads(static_cast<size_t>(count));
+  pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&gate);
+  int started = 0, error = 0;
+  while (started < count && error == 0) {
+    error = pthread_create(&threads[static_cast<size_t>(started)], nullptr, WaitAtGate, &gate);
+    if (error == 0) ++started;
+  }
+  pthread_mutex_unlock(&gate);
+  for (int i = 0; i < started; ++i) pthread_join(threads[static_cast<size_t>(i)], nullptr);
+  if (error == 0) return absl::OkStatus();
+  return MakeError(ErrorId::kOutOfMemory,
+                   absl::StrCat("cannot start thread ", started + 1, " of ", count,
+                                " beside this one: ", std::strerror(error), "; fewer threads may do"));
+}
 
 absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
   if (num_threads < 0 || num_threads > kMaxThreads) {
@@ -34,6 +61,8 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) 
   if (num_threads == 0) num_threads = std::min(AvailableCpus(), kMaxThreads);
   pthreadpool_t pool = nullptr;
   if (num_threads > 1) {
+    // pthreadpool waits for ever for a worker that could not be started.
+    TALLY_RETURN_IF_ERROR(CheckThreadsStart(num_threads - 1));
     // Workers inherit the floating-point state of the thread that creates them.
     ScopedFpEnvironment environment;
     pool = pthreadpool_create(static_cast<size_t>(num_threads));
@@ -41,7 +70,9 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) 
       return MakeError(ErrorId::kOutOfMemory, absl::StrCat("cannot start ", num_threads, " threads"));
     }
   }
-  return std::unique_ptr<ThreadPool>(new ThreadPool(pool, num_threads));
+  // Workers spin while they wait for the next call, which only helps when each has a CPU.
+  const uint32_t flags = num_threads > AvailableCpus() ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
+  return std::unique_ptr<ThreadPool>(new ThreadPool(pool, num_threads, flags));
 }
 
 ThreadPool::~ThreadPool() {
@@ -67,7 +98,7 @@ void ThreadPool::Run(size_t count, size_t tile, void* context, void (*task)(void
         const Call* c = static_cast<const Call*>(argument);
         c->task(c->context, begin, begin + size);
       },
-      &call, count, tile, 0);
+      &call, count, tile, flags_);
 }
 
 #if defined(__x86_64__)

@@ -4,6 +4,7 @@
 #define TALLY_RUNTIME_CORE_THREAD_POOL_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <type_traits>
 
@@ -37,12 +38,18 @@ class TALLY_API ThreadPool {
   pthreadpool* native() const { return pool_; }
 
  private:
-  ThreadPool(pthreadpool* pool, int num_threads) : pool_(pool), num_threads_(num_threads) {}
+  ThreadPool(pthreadpool* pool, int num_threads, uint32_t flags)
+      : pool_(pool), num_threads_(num_threads), flags_(flags) {}
   void Run(size_t count, size_t tile, void* context, void (*task)(void*, size_t, size_t));
 
   pthreadpool* pool_;
   int num_threads_;
+  uint32_t flags_;  // of pthreadpool, for every call
 };
+
+// Whether `count` more threads can be started now; kOutOfMemory when not. For libraries that would end or hang the
+// process.
+TALLY_API absl::Status CheckThreadsStart(int count);
 
 // Puts the calling thread's floating-point state to round-to-nearest, denormals kept, exceptions masked, and restores
 // the caller's on destruction, so that results do not depend on it.

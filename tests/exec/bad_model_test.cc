@@ -1,6 +1,7 @@
 // Model files that are sound as files but not as models: every item of the list of what must be survived that only an
 // operator or a plan can decide. tests/format has the items that the file format decides.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <functional>
@@ -11,6 +12,7 @@
 #include "format/model_file.h"
 #include "tally/tally.h"
 #include "tests/exec/graph_builder.h"
+#include "tests/testing/paths.h"
 
 namespace tally {
 namespace {
@@ -75,6 +77,12 @@ const Item kItems[] = {
        g->nodes[1].SetInts("kernel_shape", {0, 2});
      },
      "TLY-E0315", 3},
+    {"kernel 0 of a convolution",
+     [](Graph* g) {
+       g->tensors[1].shape = {4, 2, 0, 3};
+       g->tensors[1].codes->packed = Blob();
+     },
+     "TLY-E0316", 3},
     {"kernel missing", [](Graph* g) { g->nodes[1].Remove("kernel_shape"); }, "TLY-E0315", 3},
     {"group 0", [](Graph* g) { g->nodes[0].SetInts("group", {0}); }, "TLY-E0315", 3},
     {"dilation overflow",
@@ -152,6 +160,41 @@ TEST(BadModel, AnActivationBombIsRefusedBeforeItAllocates) {
   const absl::Status status = LoadAndPlan(b.graph);
   EXPECT_EQ(GetErrorInfo(status).code, "TLY-E0503") << status;
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5)) << "no work before the refusal";
+}
+
+// An image of 4 GiB for a handful of outputs.
+TEST(BadModel, PaddingThatNothingReadsMeetsTheArenasLimit) {
+  GraphBuilder b;
+  b.Input("x", {1, 4, 1, 1});
+  b.graph.tensors[0].codebook = Book(4, true);
+  AddCodedWeight(&b.graph, "w", {2, 4, 1, 1});
+  Node& conv = b.Add("Conv", {"x", "w"}, {"y"});
+  conv.SetInts("pads", {1 << 30, 0, 1, 0});
+  conv.SetInts("strides", {1 << 29, 1});
+  b.Output("y");
+  const absl::Status status = LoadAndPlan(b.graph);
+  EXPECT_EQ(GetErrorInfo(status).code, "TLY-E0504") << status;
+}
+
+TEST(BadModel, AFileThatIsTruncatedAfterLoadingChangesNothing) {
+  const std::string path = testing::TempDir() + "/model.tally";
+  ASSERT_TRUE(WriteModelFile(Base(), path).ok());
+  absl::StatusOr<Model> model = Model::Load(path);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto run = [&]() {
+    const std::vector<float> x(2 * 8 * 8, 0.5f);
+    std::vector<float> y(4 * 7 * 7);
+    absl::StatusOr<Session> session = Session::Create(*model, {});
+    EXPECT_TRUE(session.ok()) << session.status();
+    EXPECT_TRUE(session
+                    ->Run({{"x", {x.data(), DType::kFloat32, {1, 2, 8, 8}}}},
+                          {{"s", {y.data(), DType::kFloat32, {1, 4, 7, 7}}}})
+                    .ok());
+    return y;
+  };
+  const std::vector<float> before = run();
+  ASSERT_EQ(truncate(path.c_str(), 0), 0);
+  EXPECT_EQ(run(), before);
 }
 
 TEST(BadModel, ManyTensorsBelowTheirLimitStillMeetTheArenasLimit) {

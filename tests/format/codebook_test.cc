@@ -266,6 +266,7 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenCodebook{"eight_exponent_bits", Grid::kQ7, [](Codebook& b) { b.exponent_bits = 8; }},
         BrokenCodebook{"negative_exponent_bits", Grid::kQ7, [](Codebook& b) { b.exponent_bits = -1; }},
         BrokenCodebook{"base_one", Grid::kQ7, [](Codebook& b) { b.base = 1; }},
+        BrokenCodebook{"base_below_one", Grid::kQ7, [](Codebook& b) { b.base = 0.5; }},
         BrokenCodebook{"base_nan", Grid::kQ7, [](Codebook& b) { b.base = kNaN64; }},
         BrokenCodebook{"base_infinite", Grid::kQ7, [](Codebook& b) { b.base = kInf64; }},
         BrokenCodebook{"alpha_zero", Grid::kQ7, [](Codebook& b) { b.alpha = 0; }},

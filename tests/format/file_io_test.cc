@@ -20,6 +20,7 @@
 #include "tests/format/sample_graph.h"
 #include "tests/format/status_matchers.h"
 #include "tests/testing/paths.h"
+#include "tests/testing/sanitized.h"
 
 namespace tally {
 namespace {
@@ -124,16 +125,17 @@ TEST(ReadFile, AFileThatShrinksWhileItIsReadIsAnError) {
   TALLY_EXPECT_ERROR(ErrorId::kReadFailed, ReadFully(opened->file, 0, data, opened->bytes, path));
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool kSanitized = false;
-#endif
+TEST(ReadFile, WhatWasReadOutlivesTheFile) {
+  const std::string path = TempDir() + "/file";
+  TALLY_ASSERT_OK(WriteText(path, "12345"));
+  const absl::StatusOr<Blob> blob = ReadWholeFile(path, kNoLimit);
+  TALLY_ASSERT_OK(blob);
+  ASSERT_EQ(truncate(path.c_str(), 0), 0);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(blob->data()), blob->size()), "12345");
+}
 
 TEST(ReadFile, AFileLargerThanMemoryIsAnError) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers need the address space that this test takes away";
+  if (testing::kSanitized) GTEST_SKIP() << "sanitizers need the address space that this test takes away";
   const std::string path = TempDir() + "/sparse";
   TALLY_ASSERT_OK(WriteText(path, "x"));
   ASSERT_EQ(truncate(path.c_str(), off_t{1} << 41), 0) << "2 TiB, sparse";

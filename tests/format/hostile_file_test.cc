@@ -199,6 +199,7 @@ std::vector<Damage> Codes() {
          CodesOf(f, kOdd).Child(CodeFormField::kCodebook).Set(CodebookField::kExponentBits, uint8_t{4});
        }},
       {"base_one", ErrorId::kBadCodebook, set(CodebookField::kBase, 1.0)},
+      {"base_below_one", ErrorId::kBadCodebook, set(CodebookField::kBase, 0.5)},
       {"base_nan", ErrorId::kBadCodebook, set(CodebookField::kBase, kNaN)},
       {"alpha_zero", ErrorId::kBadCodebook, set(CodebookField::kAlpha, 0.0)},
       {"alpha_nan", ErrorId::kBadCodebook, set(CodebookField::kAlpha, kNaN)},

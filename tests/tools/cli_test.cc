@@ -1,9 +1,16 @@
 // What every subcommand has in common: spellings, help, errors, exit status, output that does not arrive.
 #include "tools/cli.h"
 
+#include <unistd.h>
+
+#include <map>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/core/cpu.h"
 #include "tally/status.h"
+#include "tests/testing/paths.h"
+#include "tests/testing/sanitized.h"
 #include "tests/tools/program.h"
 
 namespace tally {
@@ -50,6 +57,8 @@ TEST_F(CliTest, VersionAndHelpEndWithZero) {
 TEST_F(CliTest, UsageErrorsEndWithTwo) {
   ExpectError(Tally({}), 2, "TLY-E0201");
   ExpectError(Tally({"frobnicate"}), 2, "TLY-E0201");
+  EXPECT_THAT(Tally({"frobnicate"}).err, AllOf(HasSubstr("\"frobnicate\""), HasSubstr("convert")));
+  EXPECT_THAT(Tally({"bench", Path("model.tally"), "--num_threads", "257"}).err, HasSubstr("expected 0..256"));
   ExpectError(Tally({"inspect"}), 2, "TLY-E0201");
   ExpectError(Tally({"inspect", Path("model.tally"), "--frob"}), 2, "TLY-E0201");
   ExpectError(Tally({"bench", Path("model.tally"), "--num_threads", "-1"}), 2, "TLY-E0201");
@@ -57,6 +66,85 @@ TEST_F(CliTest, UsageErrorsEndWithTwo) {
   ExpectError(Tally({"bench", Path("model.tally"), "--output", "xml"}), 2, "TLY-E0201");
   ExpectError(Tally({"bench"}), 2, "TLY-E0201");
   ExpectError(Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--limit", "0"}), 2, "TLY-E0201");
+}
+
+TEST_F(CliTest, WhatWouldBeIgnoredIsRefused) {
+  const std::string model = Path("model.tally"), data = Path("data.json");
+  for (const auto& command : std::vector<std::vector<std::string>>{
+           {"inspect", ""},
+           {"inspect", model, "--html", ""},
+           {"eval", model, "--data", data, "--json", ""},
+           {"bench", model, "--min_secs", "nan"},
+           {"bench", model, "--json", "a.json", "--output_file", "b.json"},
+           {"bench", model, "--json", "a.json", "--output", "csv"},
+           {"bench", model, "--backend", "exponent+exponent"},
+           {"compare", model, "--data", data, "--json", "-", "--html", "-"},
+           {"run", model, "--input", "input=" + Path("x.npy"), "--input", "input=" + Path("x.npy")},
+           {"strip", model, "-o", "-"},
+           {"convert", model, "-o", "o", "--calibration", data, "--seed", "-1"},
+           {"convert", model, "-o", "o", "--calibration", data, "--target-size", ""}}) {
+    ExpectError(Tally(command), 2, "TLY-E0201");
+  }
+}
+
+// Whatever name an input is given under as an output, it is found out before any work and stays as it was.
+TEST_F(CliTest, NoInputIsOverwritten) {
+  const std::string model = Path("model.tally"), data = Path("data.json"), x = Path("x.npy");
+  const std::string images = Path("images.npy"), labels = Path("labels.npy");
+  const std::string link = Path("link.json");
+  ASSERT_EQ(symlink(model.c_str(), link.c_str()), 0);
+  const std::string other_name = folder_ + "/./model.tally", both = Path("both.npy");
+  std::map<std::string, std::string> before;
+  for (const std::string& path : {model, data, x, images, labels}) before[path] = testing::ReadText(path);
+  for (const auto& command :
+       std::vector<std::vector<std::string>>{{"run", model, "--input", x, "--output", "logits=" + model},
+                                             {"run", model, "--input", x, "--output", "logits=" + x},
+                                             {"run", model, "--explain", "--json", model},
+                                             {"run", model, "--input", x, "--output", both, "--json", both},
+                                             {"eval", model, "--data", data, "--json", other_name},
+                                             {"eval", model, "--data", data, "--json", link},
+                                             {"eval", model, "--data", data, "--json", data},
+                                             {"eval", model, "--data", data, "--json", images},
+                                             {"eval", model, "--data", data, "--json", labels},
+                                             {"compare", model, "--data", data, "--html", images},
+                                             {"compare", model, "--data", data, "--html", both, "--json", both},
+                                             {"bench", model, "--json", model},
+                                             {"bench", model, "--output_file", model},
+                                             {"verify", model, "--json", model},
+                                             {"inspect", model, "--html", model},
+                                             {"strip", model, "-o", link}}) {
+    ExpectError(Tally(command), 4, "TLY-E0406");
+  }
+  for (const auto& [path, text] : before) EXPECT_EQ(testing::ReadText(path), text) << path;
+  EXPECT_FALSE(testing::Exists(both));
+}
+
+TEST_F(CliTest, OutputsThatCannotBeAreFoundOutBeforeAnyWork) {
+  const std::string model = Path("model.tally"), data = Path("data.json");
+  ExpectError(Tally({"eval", model, "--data", data, "--json", Path("no/eval.json")}), 4, "TLY-E0401");
+  ExpectError(Tally({"compare", model, "--data", data, "--html", folder_}), 4, "TLY-E0403");
+  ExpectError(Tally({"bench", model, "--json", Path("no/bench.json")}), 4, "TLY-E0401");
+  // Nothing was printed: the check came first.
+  EXPECT_EQ(Tally({"eval", model, "--data", data, "--json", Path("no/eval.json")}).out, "");
+}
+
+TEST_F(CliTest, AnOnnxFileWhereATallyFileIsExpectedIsToBeConverted) {
+  const std::string onnx = testing::SourcePath("examples/digits/digits_mlp.onnx");
+  for (const auto& command : std::vector<std::vector<std::string>>{
+           {"inspect", onnx}, {"bench", onnx}, {"verify", onnx}, {"strip", onnx, "-o", Path("s.tally")}}) {
+    const Ended ended = Tally(command);
+    ExpectError(ended, 3, "TLY-E0302");
+    EXPECT_THAT(ended.err, HasSubstr("tally convert"));
+  }
+}
+
+TEST_F(CliTest, ThreadsThatCannotStartAreAnError) {
+  if (testing::kSanitized) GTEST_SKIP() << "sanitizers need the address space that this test takes away";
+  // 255 stacks of 8 MiB do not fit.
+  const Ended ended = testing::RunProgram(
+      "/bin/sh", {"-c", "ulimit -s 8192; ulimit -v 1000000; exec \"$0\" run \"$1\" --explain --num_threads 256",
+                  TALLY_BINARY, Path("model.tally")});
+  ExpectError(ended, 5, "TLY-E0506");
 }
 
 TEST_F(CliTest, BadFilesEndWithTheirStatus) {
@@ -124,10 +212,18 @@ TEST_F(CliTest, AClosedStdoutDoesNotCorruptTheFileThatIsWritten) {
 }
 
 TEST_F(CliTest, AForcedIsaThatTheCpuLacksIsUnsupported) {
-  setenv("TALLY_FORCE_ISA", "neon512", 1);
-  const Ended ended = Tally({"run", Path("model.tally"), "--explain"});
-  unsetenv("TALLY_FORCE_ISA");
-  ExpectError(ended, 6, "TLY-E0607");
+  for (const char* isa : {"neon512", "neon"}) {
+    if (DetectCpu().Has(Isa::kNeon) && std::string(isa) == "neon") continue;
+    setenv("TALLY_FORCE_ISA", isa, 1);
+    const Ended run = Tally({"run", Path("model.tally"), "--explain"});
+    // No backend can be skipped for it: it would be the same with all of them.
+    const Ended verify = Tally({"verify", Path("model.tally")});
+    const Ended compare = Tally({"compare", Path("model.tally"), "--data", Path("data.json")});
+    unsetenv("TALLY_FORCE_ISA");
+    ExpectError(run, 6, "TLY-E0607");
+    ExpectError(verify, 6, "TLY-E0607");
+    ExpectError(compare, 6, "TLY-E0607");
+  }
 }
 
 TEST(ParseBytes, TakesUnits) {

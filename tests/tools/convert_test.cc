@@ -1,4 +1,5 @@
 // convert: its options and what it refuses; one conversion of a real model where there is one.
+#include "format/model_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/paths.h"
@@ -62,6 +63,43 @@ TEST_F(ConvertTest, FindsUnusableOutputsBeforeItSearches) {
   EXPECT_THAT(Tally({"convert", Path("x.npy"), "-o", folder_, "--calibration", Path("data.json")}).err,
               HasSubstr("TLY-E0403"));
   EXPECT_THAT(Convert({"--report", Path("x.npy")}).err, HasSubstr("report"));
+  EXPECT_EQ(Convert({"--report", Path("report")}).status, 4);
+  EXPECT_FALSE(testing::Exists(Path("report"))) << "made although nothing was converted";
+}
+
+TEST_F(ConvertTest, WritesOverNoFileThatItReads) {
+  const std::string model = testing::SourcePath("examples/digits/digits_mlp.onnx");
+  const std::string data = testing::SourcePath("examples/digits/calibration.json");
+  const nlohmann::json json = nlohmann::json::parse(testing::ReadText(data));
+  const std::string images = testing::SourcePath("examples/digits/" + json["inputs"][0]["path"].get<std::string>());
+  const std::string before = testing::ReadText(images);
+  const Ended ended = Tally({"convert", model, "-o", images, "--calibration", data});
+  EXPECT_EQ(ended.status, 4);
+  EXPECT_THAT(ended.err, HasSubstr("TLY-E0406"));
+  EXPECT_EQ(testing::ReadText(images), before);
+}
+
+TEST_F(ConvertTest, AStrippedFileIsHardlyLargerThanItsCodes) {
+  const Ended converted =
+      Tally({"convert", testing::SourcePath("examples/digits/digits_mlp.onnx"), "-o", Path("out.tally"),
+             "--calibration", testing::SourcePath("examples/digits/calibration.json"), "--weight-bits", "4",
+             "--activation-bits", "6", "--keep", "int8,float"});
+  ASSERT_EQ(converted.status, 0) << converted.err;
+  ASSERT_EQ(Tally({"strip", Path("out.tally"), "-o", Path("small.tally")}).status, 0);
+  const absl::StatusOr<Graph> graph = ReadModelFile(Path("small.tally"));
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  size_t codes = 0, channels = 0, constants = 0;
+  for (const Tensor& tensor : graph->tensors) {
+    if (tensor.codes) {
+      codes += tensor.codes->packed.size();
+      channels += static_cast<size_t>(tensor.shape[0]);
+    } else if (tensor.has_data) {
+      constants += tensor.data.size();
+    }
+  }
+  ASSERT_GT(codes, 100000u);
+  const size_t bytes = testing::ReadText(Path("small.tally")).size();
+  EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(codes + 8 * channels + constants) + 16384);
 }
 
 TEST_F(ConvertTest, RefusesWhatIsNoOnnxFile) {

@@ -1,5 +1,6 @@
 // run, eval, bench: what comes out of a session.
 #include <cmath>
+#include <fstream>
 
 #include "converter/calibration/dataset.h"
 #include "gmock/gmock.h"
@@ -174,6 +175,43 @@ TEST_F(RunTest, TheStandAloneBinaryIsTheSameBenchmark) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_GT(ended.json()["results"][0]["peak_rss_bytes"].get<uint64_t>(), uint64_t{1} << 20);
   EXPECT_EQ(testing::RunProgram(TALLY_BENCHMARK_BINARY, {Path("absent.tally")}).status, 4);
+}
+
+TEST_F(RunTest, LabelsOutsideTheModelsClassesAreAnError) {
+  const std::vector<int64_t> labels = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5};
+  ASSERT_TRUE(WriteNpy(Path("high.npy"), {labels.data(), DType::kInt64, {16}}).ok());
+  const std::vector<float> scores(16, 1.0f);
+  ASSERT_TRUE(WriteNpy(Path("float.npy"), {scores.data(), DType::kFloat32, {16}}).ok());
+  for (const std::string name : {"high", "float"}) {
+    std::ofstream(Path(name + ".json")) << R"({"inputs": [{"name": "input", "kind": "npy", "path": "images.npy"}], )"
+                                        << R"("target": {"kind": "class", "path": ")" << name << R"(.npy"}})";
+    const Ended ended = Tally({"eval", Path("model.tally"), "--data", Path(name + ".json")});
+    EXPECT_EQ(ended.status, 3);
+    EXPECT_THAT(ended.err, HasSubstr("TLY-E0321: " + Path(name + ".npy")));
+    EXPECT_THAT(ended.err, HasSubstr(name == "high" ? "sample 15: expected a class below 5" : "integer labels"));
+  }
+}
+
+TEST_F(RunTest, EveryReportSaysWhereItWasMeasured) {
+  const Ended csv = Tally({"bench", Path("model.tally"), "--num_runs", "1", "--min_secs", "0", "--output", "csv"});
+  EXPECT_THAT(csv.out, HasSubstr(",source,cpu,isa,"));
+  EXPECT_THAT(csv.out, HasSubstr(",measured,"));
+  ASSERT_EQ(Tally({"compare", Path("model.tally"), "--data", Path("data.json"), "--backend", "exponent", "--html",
+                   Path("c.html")})
+                .status,
+            0);
+  ASSERT_EQ(Tally({"inspect", Path("model.tally"), "--html", Path("i.html")}).status, 0);
+  for (const char* page : {"c.html", "i.html"}) {
+    EXPECT_THAT(testing::ReadText(Path(page)), HasSubstr("<td>compiler</td>")) << page;
+  }
+  const Ended eval = Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--json", "-"});
+  for (const auto& [name, version] : eval.json()["environment"]["versions"].items()) EXPECT_NE(version, "") << name;
+}
+
+TEST_F(RunTest, PrintsTheLargestOfEachSample) {
+  const Ended ended = Tally({"run", Path("model.tally"), "--input", Path("x.npy")});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  EXPECT_THAT(ended.out, ::testing::ContainsRegex("[0-4], [0-4]\n"));
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ enum class LogLevel { kInfo, kWarning };
 struct SessionOptions {
   // In order of preference. A node that none takes runs on the shared float operators ("ops" in the placement).
   std::vector<std::string> backends = {"exponent"};
-  // Makes such a node an error (kRefused), but for nodes that only move data.
+  // Makes such a node an error (kRefused). Nodes that cost nothing (views, folded ones) are no such nodes.
   bool require_backend = false;
   int num_threads = 1;  // 0: one per CPU
   // Extents for dynamic dimensions by symbol name ("N", ...); others start at 1. Resize changes them.

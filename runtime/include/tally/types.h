@@ -36,7 +36,7 @@ TALLY_API const char* DTypeName(DType dtype);
 // Extents, outermost first. In a graph (never in a view) a negative extent -(k+1) stands for symbol k.
 using Shape = std::vector<int64_t>;
 
-// "1x3x32x32"; a scalar is "scalar", a symbol is "?k".
+// "1x3x32x32"; a scalar is "scalar", a symbol is "?".
 TALLY_API std::string ShapeString(const Shape& shape);
 
 // A dense, row-major tensor that somebody else owns.

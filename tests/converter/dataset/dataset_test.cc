@@ -215,7 +215,7 @@ TEST_F(DatasetTest, RefusesDataThatDoesNotFitTheModel) {
       {npy("*", "x.npy"), "", two, "TLY-E0320", "expected a model with one input"},
       {npy("x", "x.npy") + "," + npy("*", "x.npy"), "", one, "TLY-E0320", "given twice"},
       {npy("x", "x.npy") + "," + npy("m", "one.npy"), "", two, "TLY-E0320", R"(expected 2 samples in "one.npy")"},
-      {npy("x", "one.npy"), "", one, "TLY-E0321", "expected samples of ?0x3 without its first extent, found scalar"},
+      {npy("x", "one.npy"), "", one, "TLY-E0321", "expected samples of ?x3 without its first extent, found scalar"},
       {npy("x", "scalar.npy"), "", one, "TLY-E0321", "found a scalar"},
       {npy("x", "none.npy"), "", one, "TLY-E0320", "expected at least one sample"},
       {npy("x", "absent.npy"), "", one, "TLY-E0401", "absent.npy"},

@@ -86,6 +86,10 @@ TEST(ArgMax, TakesTheFirstOfEqualsAndNeverNan) {
   const float nan = std::nanf("");
   const std::vector<float> x = {nan, 1, 3, 3, nan};
   EXPECT_EQ(ArgMax(x.data(), 5), 2);
+  const std::vector<float> none = {nan, nan};
+  EXPECT_EQ(ArgMax(none.data(), 2), -1);
+  const std::vector<float> least = {nan, -std::numeric_limits<float>::infinity()};
+  EXPECT_EQ(ArgMax(least.data(), 2), 1);
   const std::vector<float> low = {nan, -std::numeric_limits<float>::max()};
   EXPECT_EQ(ArgMax(low.data(), 2), 1);
 }
