@@ -64,8 +64,9 @@ absl::Status CheckWritable(const OutputPath& output) {
   struct stat info;
   const bool exists = stat(output.path.c_str(), &info) == 0;
   if (exists && !S_ISREG(info.st_mode) && (output.kind == OutputPath::Kind::kFile || S_ISDIR(info.st_mode))) {
-    return MakeError(ErrorId::kNotRegular, absl::StrCat(output.option, ": expected a file to write, found a folder",
-                                                        S_ISDIR(info.st_mode) ? "" : ", device or pipe"),
+    return MakeError(ErrorId::kNotRegular,
+                     absl::StrCat(output.option, ": expected a file to write, found a folder",
+                                  S_ISDIR(info.st_mode) ? "" : ", device or pipe"),
                      where);
   }
   if (exists && access(output.path.c_str(), W_OK) != 0) {

@@ -23,8 +23,8 @@ absl::Status WriteOutput(const std::string& path, const std::string& text);
 absl::Status WriteJson(const std::string& path, const Json& json);
 
 struct OutputPath {
-  std::string option;  // for messages: "--json"
-  std::string path;    // empty: not asked for
+  std::string option;                                   // for messages: "--json"
+  std::string path;                                     // empty: not asked for
   enum class Kind { kText, kFile } kind = Kind::kText;  // kText may also be stdout ("-"), a device or a pipe
 };
 

@@ -43,7 +43,7 @@ absl::StatusOr<DotNode> ResolveDotNode(const NodeContext& context) {
   const Node& node = context.node;
   DotNode dot;
   dot.is_conv = node.op == "Conv";
-  if (!dot.is_conv && node.op != "Gemm") return Unsupported(absl::StrCat("operator ", Quoted(node.op)));
+  if (!dot.is_conv && node.op != "Gemm") return Unsupported(absl::StrCat("takes Conv and Gemm, not ", Quoted(node.op)));
   const Tensor* x = context.input(0);
   const Tensor* weight = context.input(1);
   if (x == nullptr || weight == nullptr) return Unsupported("input or weight is absent");

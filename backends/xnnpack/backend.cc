@@ -64,7 +64,7 @@ absl::StatusOr<DotNode> Resolve(const NodeContext& context) {
   const Node& node = context.node;
   DotNode dot;
   dot.is_conv = node.op == "Conv";
-  if (!dot.is_conv && node.op != "Gemm") return Unsupported(absl::StrCat("operator ", Quoted(node.op)));
+  if (!dot.is_conv && node.op != "Gemm") return Unsupported(absl::StrCat("takes Conv and Gemm, not ", Quoted(node.op)));
   if (context.input(0) == nullptr || context.input(1) == nullptr) return Unsupported("input or weight is absent");
   TALLY_RETURN_IF_ERROR(CheckOperand(context.input(0), "input", false));
   TALLY_RETURN_IF_ERROR(CheckOperand(context.input(1), "weight", true));
