@@ -10,48 +10,40 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/option_names.h"
-#include "converter/search/quantized_graph.h"
+#include "converter/search/candidates.h"
+#include "converter/search/memo.h"
 #include "converter/search/runner.h"
-#include "converter/search/sequential.h"
+#include "converter/search/sensitivity.h"
+#include "converter/search/simulation.h"
 #include "converter/search/tensor_search.h"
 #include "format/error.h"
 #include "format/model_file.h"
 #include "runtime/core/thread_pool.h"
 #include "runtime/exec/infer.h"
 
+#define XXH_INLINE_ALL
+#include "xxhash.h"
+
 namespace tally {
 namespace {
 
 constexpr double kDefaultWeightTarget = 4, kActivationMargin = 2;
 constexpr double kMaxDropActivationTarget = 6;
+constexpr double kMeasuredWeightBits = 4, kMeasuredActivationBits = 5;
 
 // A change of the graph is kept when it takes this share off the error of the output.
 constexpr double kWorthwhile = 0.02;
 
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
-absl::Status CheckOptions(const ConvertOptions& o) {
-  for (const auto& [name, bits] :
-       {std::pair("weight bits", o.weight_bits), std::pair("activation bits", o.activation_bits)}) {
-    if (bits && (*bits < 2 || *bits > 8)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..8"));
-  }
-  for (const auto& [name, bits] :
-       {std::pair("target bits", o.target_bits), std::pair("activation target bits", o.activation_target_bits)}) {
-    if (bits && !(*bits >= 2 && *bits <= 32)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..32"));
-  }
-  if (o.max_drop && !(*o.max_drop >= 0 && *o.max_drop <= 100)) {
-    return Usage(absl::StrCat("max drop ", *o.max_drop, ", expected 0..100 points"));
-  }
-  const int goals = (o.weight_bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) + (o.target_size ? 1 : 0);
-  if (goals > 1) return Usage("fixed weight bits, max drop, target bits and target size exclude each other");
-  if (o.activation_bits && o.activation_target_bits) {
-    return Usage("activation bits and activation target bits exclude each other");
-  }
-  if (o.rounding == Rounding::kCompensated && o.strategy == Strategy::kDnateq) {
-    return Usage("compensated rounding is not part of the paper's method: expected strategy joint or rounding nearest");
-  }
-  if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
-  return absl::OkStatus();
+// Layer by layer where a layer's quantized inputs can be computed, unless the method or the user says otherwise.
+bool Compensates(const ConvertOptions& o, bool runs_quantized) {
+  if (o.rounding) return *o.rounding == Rounding::kCompensated;
+  return o.strategy == Strategy::kJoint && runs_quantized;
+}
+
+bool AllFixed(const std::vector<BitItem>& items) {
+  return std::all_of(items.begin(), items.end(), [](const BitItem& item) { return item.options.size() == 1; });
 }
 
 SearchOptions MakeSearchOptions(const ConvertOptions& o) {
@@ -66,6 +58,7 @@ SearchOptions MakeSearchOptions(const ConvertOptions& o) {
   s.rule = o.encode_rule;
   s.channel_scales = o.granularity == Granularity::kChannel && !s.dnateq;
   s.shared_base = SharesBase(o);
+  s.uniform = o.levels == Levels::kUniform;
   s.weight_bits = o.weight_bits;
   s.activation_bits = o.activation_bits;
   return s;
@@ -80,16 +73,21 @@ double SumOfElements(const std::vector<BitItem>& items) {
 class Converter {
  public:
   Converter(const Graph& graph, const Dataset& calibration, const Dataset* eval, const ConvertOptions& options,
-            const Registry& registry)
+            const Registry& registry, std::shared_ptr<ThreadPool> pool)
       : graph_(graph),
         calibration_(calibration),
         options_(options),
         labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
-        runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend,
-                options.num_threads, options.progress) {}
+        runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend, pool,
+                options.progress),
+        pool_(std::move(pool)),
+        compensates_(Compensates(options, runner_.runs_quantized())) {}
 
   absl::StatusOr<ConvertResult> Run() {
     TALLY_RETURN_IF_ERROR(CheckOptions(options_));
+    TALLY_ASSIGN_OR_RETURN(calibration_hash_, calibration_.Hash());
+    TALLY_ASSIGN_OR_RETURN(const std::string context, MemoContext());
+    TALLY_ASSIGN_OR_RETURN(memo_, Memo::Open(options_.resume, context));
     TALLY_RETURN_IF_ERROR(Analyse());
     const absl::StatusOr<EvalResult> float_result = runner_.EvaluateFloat();
     if (float_result.ok()) float_result_ = *float_result;
@@ -106,17 +104,29 @@ class Converter {
   }
 
  private:
+  // All that the steps of a search depend on but the goal.
+  absl::StatusOr<std::string> MemoContext() const {
+    ConvertOptions without_goal = options_;
+    without_goal.weight_bits = without_goal.activation_bits = std::nullopt;
+    without_goal.max_drop = without_goal.target_bits = without_goal.activation_target_bits = std::nullopt;
+    without_goal.target_size = std::nullopt;
+    std::string context = absl::StrCat(options_.tool_version, " ", options_.float_backend);
+    for (const auto& [name, value] : OptionNames(without_goal)) absl::StrAppend(&context, " ", name, "=", value);
+    if (options_.resume.empty()) return context;
+    TALLY_ASSIGN_OR_RETURN(const std::vector<uint8_t> file, SerializeModel(graph_));
+    return absl::StrCat(context, " model=", absl::Hex(XXH3_64bits(file.data(), file.size())),
+                        " calibration=", calibration_hash_);
+  }
+
   // Finds what can be quantized, calibrates, and fits everything at every width.
   absl::Status Analyse() {
     TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_));
-    TALLY_ASSIGN_OR_RETURN(pool_, ThreadPool::Create(options_.num_threads));
     collector_ = std::make_unique<ActivationCollector>(graph_, targets_, calibration_.size(), options_.seed);
     TALLY_RETURN_IF_ERROR(runner_.Calibrate(collector_.get()));
     const std::vector<bool> non_negative = NonNegativeTensors(graph_, runner_.InputsNonNegative());
     TALLY_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, runner_.SampleShapes());
     extents_ = SymbolValues(graph_, shapes);
     TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents_));
-    TALLY_RETURN_IF_ERROR(ChooseBatch(shapes));
     std::vector<bool> target_non_negative;
     std::vector<int64_t> elements;
     for (const ActivationTarget& a : targets_.activations) {
@@ -126,37 +136,24 @@ class Converter {
     }
     search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), target_non_negative,
                                              MakeSearchOptions(options_));
-    TALLY_RETURN_IF_ERROR(search_->FitAll(pool_.get(), [this](double done) {
-      if (options_.progress) options_.progress("fit codebooks", done);
-    }));
+    TALLY_RETURN_IF_ERROR(search_->FitAll(pool_.get(), PhaseProgress("fit codebooks")));
     weights_ = search_->WeightItems();
-    activations_ = search_->ActivationItems(elements);
-    return absl::OkStatus();
+    elements_ = std::move(elements);
+    activations_ = search_->ActivationItems(elements_, allow_q14_);
+    CandidateOptions candidates;
+    candidates.compensates = compensates_;
+    candidates.shares_base = SharesBase(options_);
+    candidates.seed = options_.seed;
+    candidates.memo = &memo_;
+    candidates.progress = PhaseProgress("round weights");
+    candidates_ = std::make_unique<Candidates>(graph_, targets_, *search_, collector_->samples(), calibration_,
+                                               &runner_, pool_.get(), candidates);
+    return candidates_->Prepare(extents_);
   }
 
-  // Samples per run where layers run by themselves, and the types of tensors then.
-  absl::Status ChooseBatch(const std::vector<Shape>& shapes) {
-    int64_t elements = 1;
-    for (const Shape& shape : shapes) elements += TensorType{DType::kFloat32, shape}.elements();
-    std::vector<int64_t> extents = extents_;
-    const int64_t wanted = std::clamp<int64_t>((int64_t{1} << 20) / elements, 1, 32);
-    batch_ = 1;
-    for (int input : graph_.inputs) {
-      const Shape& shape = graph_.tensors[static_cast<size_t>(input)].shape;
-      if (shape.empty()) continue;
-      batch_ = shape[0] < 0 ? wanted : shape[0];
-      if (shape[0] < 0) extents[static_cast<size_t>(-(shape[0] + 1))] = wanted;
-    }
-    TALLY_ASSIGN_OR_RETURN(batch_types_, InferTensorTypes(graph_, extents));
-    for (const ActivationTarget& a : targets_.activations) {
-      const Shape& shape = batch_types_[static_cast<size_t>(a.tensor)].shape;
-      if (batch_ == 1 || (!shape.empty() && shape[0] % batch_ == 0)) continue;
-      // Samples do not lie outermost: one at a time, then.
-      batch_ = 1;
-      batch_types_ = types_;
-      break;
-    }
-    return absl::OkStatus();
+  std::function<void(double)> PhaseProgress(const std::string& phase) const {
+    if (!options_.progress) return nullptr;
+    return [this, phase](double done) { options_.progress(phase, done); };
   }
 
   // Mean stored bits asked for. A fixed number leaves one option per tensor, which the budget must admit.
@@ -181,75 +178,64 @@ class Converter {
     return choices;
   }
 
-  // Whether weights are rounded layer by layer.
-  bool compensates() const { return options_.rounding == Rounding::kCompensated; }
-
-  // The weights of the last choices are kept: they are asked for again when the file is written.
-  absl::StatusOr<const std::vector<QuantizedWeight>*> RoundWeights(const Choices& choices, const ChosenFits& fits) {
-    std::string key = correct_bias_ ? "b" : "";
-    for (const std::vector<Choice>* list : {&choices.weights, &choices.activations}) {
-      for (const Choice& c : *list) absl::StrAppend(&key, c.exponent_bits, GridName(c.grid), " ");
-    }
-    if (key == rounded_key_) return &rounded_;
-    rounded_key_.clear();
-    if (!compensates()) {
-      rounded_ = RoundToNearest(graph_, targets_, *search_, collector_->samples(), fits.weights, correct_bias_);
-    } else {
-      std::vector<Codebook> activations;
-      for (const CodebookFit& fit : fits.activations) activations.push_back(fit.codebook);
-      const auto fit = [&](size_t w) {
-        WeightFitOptions options = search_->WeightOptions(choices.weights[w].exponent_bits);
-        if (SharesBase(options_)) options.base = fits.weights[w].codebook.base;
-        return options;
-      };
-      SequentialOptions sequential;
-      sequential.seed = options_.seed;
-      sequential.make_float = [this](const Graph& graph) { return runner_.FloatSession(graph); };
-      sequential.make_quantized = [this](const Graph& graph) { return runner_.QuantizedSession(graph); };
-      sequential.progress = [this](double done) {
-        if (options_.progress) options_.progress("round weights", done);
-      };
-      TALLY_ASSIGN_OR_RETURN(rounded_, QuantizeSequentially(graph_, targets_, activations, fit, calibration_, batch_,
-                                                            batch_types_, sequential, pool_.get()));
-    }
-    rounded_key_ = std::move(key);
-    return &rounded_;
-  }
-
-  absl::StatusOr<Graph> Build(const Choices& choices, bool with_forms = false) {
-    TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(choices));
-    TALLY_ASSIGN_OR_RETURN(const std::vector<QuantizedWeight>* weights, RoundWeights(choices, fits));
-    FormOptions forms;
-    forms.keep_int8 = with_forms && options_.keep_int8;
-    forms.keep_float = with_forms && options_.keep_float;
-    return BuildQuantizedGraph(graph_, targets_, *weights, fits.activations, collector_->samples(), forms);
-  }
-
   absl::StatusOr<double> OutputError(const Allocation& weights, const Allocation& activations) {
-    TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(MakeChoices(weights, activations)));
-    return runner_.OutputError(graph);
+    return candidates_->OutputError(MakeChoices(weights, activations));
   }
 
   // Decides on the finer grid and on bias correction by what they do to the output, with these bits.
   absl::Status DecideRefinements(const Allocation& weights, const Allocation& activations) {
     if (!runner_.runs_quantized()) return absl::OkStatus();
-    TALLY_ASSIGN_OR_RETURN(double error, OutputError(weights, activations));
     if (options_.grid == GridChoice::kAuto) {
-      allow_q14_ = true;
-      const Choices finer = MakeChoices(weights, activations);
-      const bool any = std::any_of(finer.activations.begin(), finer.activations.end(),
-                                   [](const Choice& c) { return c.grid == Grid::kQ14; });
-      if (any) {
-        TALLY_ASSIGN_OR_RETURN(const double finer_error, OutputError(weights, activations));
-        allow_q14_ = finer_error < (1 - kWorthwhile) * error;
-        if (allow_q14_) error = finer_error;
-      }
+      TALLY_ASSIGN_OR_RETURN(const double coarse, ActivationError(weights, activations, false));
+      TALLY_ASSIGN_OR_RETURN(const double fine, ActivationError(weights, activations, true));
+      allow_q14_ = fine < (1 - kWorthwhile) * coarse;
+      activations_ = search_->ActivationItems(elements_, allow_q14_);
     }
     // Not part of the paper's method; compensated rounding has corrected already.
-    if (options_.strategy == Strategy::kDnateq || compensates()) return absl::OkStatus();
-    correct_bias_ = true;
+    if (options_.strategy == Strategy::kDnateq || compensates_) return absl::OkStatus();
+    TALLY_ASSIGN_OR_RETURN(const double error, OutputError(weights, activations));
+    candidates_->set_correct_bias(true);
     TALLY_ASSIGN_OR_RETURN(const double corrected, OutputError(weights, activations));
-    correct_bias_ = corrected < (1 - kWorthwhile) * error;
+    candidates_->set_correct_bias(corrected < (1 - kWorthwhile) * error);
+    return absl::OkStatus();
+  }
+
+  // The output's error with quantized activations and float weights.
+  absl::StatusOr<double> ActivationError(const Allocation& weights, const Allocation& activations, bool allow_q14) {
+    allow_q14_ = allow_q14;
+    TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(MakeChoices(weights, activations)));
+    std::vector<const Codebook*> codebooks;
+    for (const CodebookFit& fit : fits.activations) codebooks.push_back(&fit.codebook);
+    return runner_.SimulatedError(
+        SimulateQuantization(graph_, targets_, std::vector<const QuantizedWeight*>(weights.size()), codebooks));
+  }
+
+  // Makes the items' errors those of the network's output, as measured in the middle of the range of bits: whatever the
+  // goal, so that another one needs no other measurement.
+  absl::Status MeasureItems() {
+    if (!runner_.runs_quantized() || measured_) return absl::OkStatus();
+    measured_ = true;
+    const auto middle = [](const std::vector<BitItem>& items, double bits) {
+      return AllocateUniform(items, bits * SumOfElements(items)).value_or(Allocation(items.size(), 0));
+    };
+    const Allocation weights = middle(weights_, kMeasuredWeightBits);
+    const Allocation activations = middle(activations_, kMeasuredActivationBits);
+    TALLY_RETURN_IF_ERROR(DecideRefinements(weights, activations));
+    if (AllFixed(weights_) && AllFixed(activations_)) return absl::OkStatus();
+    const Choices choices = MakeChoices(weights, activations);
+    TALLY_ASSIGN_OR_RETURN(const QuantizedNetwork* network, candidates_->Quantize(choices, /*with_errors=*/true));
+    TALLY_ASSIGN_OR_RETURN(const Sensitivity sensitivity,
+                           MeasureSensitivity(graph_, targets_, *network, &runner_, memo_, candidates_->KeyOf(choices),
+                                              PhaseProgress("measure sensitivity")));
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      for (BitOption& option : weights_[i].options) {
+        const auto error = network->weights[i].errors.find(option.exponent_bits);
+        if (error != network->weights[i].errors.end()) option.error = error->second;
+      }
+    }
+    ScaleErrors(sensitivity.weights, weights, &weights_);
+    ScaleErrors(sensitivity.activations, activations, &activations_);
+    has_output_errors_ = true;
     return absl::OkStatus();
   }
 
@@ -260,27 +246,28 @@ class Converter {
     return Usage(absl::StrCat("the target for ", what, " is below ", least, " mean stored bits, the least possible"));
   }
 
-  // The better of the uniform and the marginal allocation by the error of the output. `error_of` measures one.
-  template <typename ErrorOf>
-  absl::StatusOr<Allocation> BetterOf(const Allocation& uniform, const std::optional<Allocation>& marginal,
-                                      const ErrorOf& error_of) {
-    if (!marginal || *marginal == uniform || !runner_.runs_quantized()) return uniform;
-    TALLY_ASSIGN_OR_RETURN(const double uniform_error, error_of(uniform));
-    TALLY_ASSIGN_OR_RETURN(const double marginal_error, error_of(*marginal));
-    return marginal_error < uniform_error ? *marginal : uniform;
+  // The better of two sets of choices by the error of the output.
+  absl::StatusOr<Choices> BetterOf(Choices a, Choices b) {
+    if (!runner_.runs_quantized()) return a;
+    TALLY_ASSIGN_OR_RETURN(const double error_a, candidates_->OutputError(a));
+    TALLY_ASSIGN_OR_RETURN(const double error_b, candidates_->OutputError(b));
+    return error_b < error_a ? b : a;
+  }
+
+  absl::StatusOr<Allocation> UniformActivations() const {
+    return Require(AllocateUniform(activations_, ActivationMean() * SumOfElements(activations_)), activations_,
+                   "activations");
   }
 
   absl::StatusOr<Choices> ChooseWithin(double weight_budget) {
-    const double activation_budget = ActivationMean() * SumOfElements(activations_);
-    TALLY_ASSIGN_OR_RETURN(Allocation w, Require(AllocateUniform(weights_, weight_budget), weights_, "weights"));
-    TALLY_ASSIGN_OR_RETURN(Allocation a,
-                           Require(AllocateUniform(activations_, activation_budget), activations_, "activations"));
-    TALLY_RETURN_IF_ERROR(DecideRefinements(w, a));
-    TALLY_ASSIGN_OR_RETURN(w, BetterOf(w, AllocateMarginal(weights_, weight_budget),
-                                       [&](const Allocation& other) { return OutputError(other, a); }));
-    TALLY_ASSIGN_OR_RETURN(a, BetterOf(a, AllocateMarginal(activations_, activation_budget),
-                                       [&](const Allocation& other) { return OutputError(w, other); }));
-    return MakeChoices(w, a);
+    TALLY_ASSIGN_OR_RETURN(const Allocation w, Require(AllocateUniform(weights_, weight_budget), weights_, "weights"));
+    TALLY_ASSIGN_OR_RETURN(const Allocation a, UniformActivations());
+    TALLY_RETURN_IF_ERROR(MeasureItems());
+    const std::optional<Allocation> best_w = AllocateLeastError(weights_, weight_budget);
+    const std::optional<Allocation> best_a =
+        AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_));
+    if (!best_w || !best_a || (*best_w == w && *best_a == a)) return MakeChoices(w, a);
+    return BetterOf(MakeChoices(w, a), MakeChoices(*best_w, *best_a));
   }
 
   // Allocations of bits to weights, from the most to the fewest.
@@ -300,21 +287,29 @@ class Converter {
     }
     constexpr double kStep = 0.125;
     for (double bits = 8 - kStep; bits > 2; bits -= kStep) {
-      if (const auto allocation = AllocateMarginal(weights_, bits * SumOfElements(weights_))) add(*allocation);
+      if (const auto allocation = AllocateLeastError(weights_, bits * SumOfElements(weights_))) add(*allocation);
     }
     add(Allocation(weights_.size(), 0));
     return front;
   }
 
+  std::vector<ConvertReport::FrontPoint> Front() const {
+    std::vector<ConvertReport::FrontPoint> front;
+    for (const Allocation& allocation : WeightFront()) {
+      ConvertReport::FrontPoint point;
+      point.weight_bits = TotalBits(weights_, allocation) / std::max(1.0, SumOfElements(weights_));
+      for (size_t i = 0; i < weights_.size(); ++i) point.error += weights_[i].options[allocation[i]].error;
+      front.push_back(point);
+    }
+    return front;
+  }
+
   // The fewest bits for weights that keep the loss within the goal, by bisection.
   absl::StatusOr<Choices> SearchMaxDrop() {
-    const double activation_budget = ActivationMean() * SumOfElements(activations_);
-    TALLY_ASSIGN_OR_RETURN(Allocation a,
-                           Require(AllocateUniform(activations_, activation_budget), activations_, "activations"));
+    TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
+    TALLY_RETURN_IF_ERROR(MeasureItems());
+    if (const auto best = AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_))) a = *best;
     const std::vector<Allocation> front = WeightFront();
-    TALLY_RETURN_IF_ERROR(DecideRefinements(front[front.size() / 2], a));
-    TALLY_ASSIGN_OR_RETURN(a, BetterOf(a, AllocateMarginal(activations_, activation_budget),
-                                       [&](const Allocation& other) { return OutputError(front[0], other); }));
     TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], a));
     goal_reached_ = best.drop <= *options_.max_drop;
     // The point with the fewest bits that pass is picked for its luck on these samples, too: other data show more loss.
@@ -343,7 +338,7 @@ class Converter {
   absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations) {
     Point point;
     point.choices = MakeChoices(weights, activations);
-    TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(point.choices));
+    TALLY_ASSIGN_OR_RETURN(const Graph graph, candidates_->Build(point.choices));
     TALLY_ASSIGN_OR_RETURN(const EvalResult result, runner_.EvaluateQuantized(graph));
     const PairedDrop paired = ComparePaired(float_result_, result);
     point.drop = paired.drop;
@@ -360,9 +355,7 @@ class Converter {
     const double target = static_cast<double>(*options_.target_size);
     const Allocation fewest(weights_.size(), 0);
     const double least_bits = TotalBits(weights_, fewest);
-    TALLY_ASSIGN_OR_RETURN(Allocation a,
-                           Require(AllocateUniform(activations_, ActivationMean() * SumOfElements(activations_)),
-                                   activations_, "activations"));
+    TALLY_ASSIGN_OR_RETURN(const Allocation a, UniformActivations());
     TALLY_ASSIGN_OR_RETURN(ConvertResult smallest, Finish(MakeChoices(fewest, a), /*measure=*/false));
     TALLY_ASSIGN_OR_RETURN(double bytes, SizeOf(smallest.graph));
     if (bytes > target && !smallest.graph.golden.empty()) {
@@ -393,7 +386,10 @@ class Converter {
   absl::StatusOr<ConvertResult> Finish(const Choices& choices, bool measure) {
     ConvertResult result;
     result.goal_reached = goal_reached_;
-    TALLY_ASSIGN_OR_RETURN(result.graph, Build(choices, /*with_forms=*/true));
+    FormOptions forms;
+    forms.keep_int8 = options_.keep_int8;
+    forms.keep_float = options_.keep_float;
+    TALLY_ASSIGN_OR_RETURN(result.graph, candidates_->Build(choices, forms));
     TALLY_RETURN_IF_ERROR(RecordFits(choices, &result));
     for (const Targets::Skipped& skipped : targets_.skipped) {
       TensorReport report;
@@ -408,6 +404,7 @@ class Converter {
     }
     ConvertReport& report = result.report;
     report.steps = steps_;
+    if (has_output_errors_) report.front = Front();
     report.metric = float_result_.metric;
     if (measure && runner_.runs_quantized() && float_result_.samples > 0) {
       TALLY_ASSIGN_OR_RETURN(const EvalResult quantized, runner_.EvaluateQuantized(result.graph));
@@ -422,33 +419,49 @@ class Converter {
     return result;
   }
 
-  absl::Status RecordFits(const Choices& choices, ConvertResult* result) const {
-    TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(choices));
+  absl::Status RecordFits(const Choices& choices, ConvertResult* result) {
+    TALLY_ASSIGN_OR_RETURN(const QuantizedNetwork* network, candidates_->Quantize(choices));
     const auto record = [&](int tensor_index, const std::string& node, bool is_weight, int64_t elements,
-                            const Codebook& codebook, const FitRecord& fit, const std::string& reason) {
+                            const Codebook& codebook, const FitRecord& fit, const std::string& reason,
+                            const BitItem& item, const Magnitudes& magnitudes) {
       Tensor& tensor = result->graph.tensors[static_cast<size_t>(tensor_index)];
       tensor.fit = fit;
-      result->report.tensors.push_back({tensor.name, node, is_weight, elements, codebook, fit.rmae,
-                                        fit.rmae_uniform_max, fit.rmae_uniform_clipped, reason});
+      TensorReport report = {tensor.name,
+                             node,
+                             is_weight,
+                             elements,
+                             codebook,
+                             fit.rmae,
+                             fit.rmae_uniform_max,
+                             fit.rmae_uniform_clipped,
+                             reason,
+                             {},
+                             Describe(magnitudes)};
+      for (const BitOption& option : item.options) {
+        if (has_output_errors_) report.output_errors[option.stored_bits] = option.error;
+      }
+      result->report.tensors.push_back(std::move(report));
     };
-    for (size_t i = 0; i < fits.weights.size(); ++i) {
+    for (size_t i = 0; i < network->weights.size(); ++i) {
       const WeightTarget& target = targets_.weights[i];
-      const WeightFit& fit = rounded_[i].fit;
+      const WeightFit& fit = network->weights[i].fit;
       record(target.tensor, graph_.nodes[static_cast<size_t>(target.nodes[0])].name, true,
              target.channels * target.per_channel, fit.codebook, search_->Record(i, fit),
-             absl::StrCat(fit.channel_scales.empty() ? "one scale" : "a scale per channel", ", ", rounded_[i].notes,
-                          target.read_elsewhere ? ", float32 kept for other nodes" : ""));
+             absl::StrCat(fit.channel_scales.empty() ? "one scale" : "a scale per channel", ", ",
+                          network->weights[i].notes, target.read_elsewhere ? ", float32 kept for other nodes" : ""),
+             weights_[i], search_->fitter(i).magnitudes());
     }
     const std::vector<std::string> producers = Producers();
-    for (size_t i = 0; i < fits.activations.size(); ++i) {
+    for (size_t i = 0; i < network->activations.size(); ++i) {
       const ActivationTarget& target = targets_.activations[i];
-      const CodebookFit& fit = fits.activations[i];
+      const CodebookFit& fit = network->activations[i];
       std::string reason = fit.codebook.is_signed ? "signed" : "non-negative";
       if (target.network_input) absl::StrAppend(&reason, ", network input");
       if (!choices.activations[i].reason.empty()) absl::StrAppend(&reason, ", ", choices.activations[i].reason);
       if (collector_->samples()[i].empty()) absl::StrAppend(&reason, ", never seen on the calibration data");
       record(target.tensor, producers[static_cast<size_t>(target.tensor)], false,
-             types_[static_cast<size_t>(target.tensor)].elements(), fit.codebook, search_->Record(i, fit), reason);
+             types_[static_cast<size_t>(target.tensor)].elements(), fit.codebook, search_->Record(i, fit), reason,
+             activations_[i], search_->magnitudes(i));
     }
     return absl::OkStatus();
   }
@@ -466,12 +479,9 @@ class Converter {
     std::map<std::string, std::string>& m = graph->metadata;
     m["tool"] = options_.tool_version;
     for (const auto& [name, value] : OptionNames(options_)) m[absl::StrCat("option.", name)] = value;
-    if (calibration_hash_.empty()) {
-      TALLY_ASSIGN_OR_RETURN(calibration_hash_, calibration_.Hash());
-    }
     m["calibration.hash"] = calibration_hash_;
     m["calibration.samples"] = absl::StrCat(calibration_.size());
-    m["bias_corrected"] = correct_bias_ || compensates() ? "yes" : "no";
+    m["bias_corrected"] = candidates_->correct_bias() || compensates_ ? "yes" : "no";
     // So that element counts can be found again where extents beside the batch are dynamic.
     for (size_t s = 0; s < extents_.size(); ++s) {
       if (extents_[s] != 1) m[absl::StrCat("extent.", graph->symbols[s])] = absl::StrCat(extents_[s]);
@@ -484,34 +494,63 @@ class Converter {
   const ConvertOptions& options_;
   const bool labelled_;
   Runner runner_;
-  std::unique_ptr<ThreadPool> pool_;
+  const std::shared_ptr<ThreadPool> pool_;
+  Memo memo_;
+  const bool compensates_;
   Targets targets_;
   std::unique_ptr<ActivationCollector> collector_;
   std::unique_ptr<TensorSearch> search_;
   std::vector<BitItem> weights_, activations_;  // by target
   std::vector<int64_t> extents_;                // by symbol
   std::vector<TensorType> types_;               // by tensor, at batch 1
-  int64_t batch_ = 1;
-  std::vector<TensorType> batch_types_;  // by tensor, at batch_
-  std::string rounded_key_;              // what rounded_ was made for
-  std::vector<QuantizedWeight> rounded_;
+  std::vector<int64_t> elements_;               // of activation targets
+  std::unique_ptr<Candidates> candidates_;
+  bool measured_ = false;           // MeasureItems was called
+  bool has_output_errors_ = false;  // items hold errors of the network's output
   EvalResult float_result_;
   std::vector<ConvertReport::Step> steps_;
   std::string calibration_hash_;
   int golden_cases_ = options_.golden_cases;
   bool goal_reached_ = true;
-  // Decided by DecideRefinements; without a backend to measure with, the finer grid is trusted and the correction is
-  // not.
+  // Decided by DecideRefinements; without a backend to measure with, the finer grid is trusted.
   bool allow_q14_ = !runner_.runs_quantized();
-  bool correct_bias_ = false;
 };
 
 }  // namespace
 
+absl::Status CheckOptions(const ConvertOptions& o) {
+  for (const auto& [name, bits] :
+       {std::pair("weight bits", o.weight_bits), std::pair("activation bits", o.activation_bits)}) {
+    if (bits && (*bits < 2 || *bits > 8)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..8"));
+  }
+  for (const auto& [name, bits] :
+       {std::pair("target bits", o.target_bits), std::pair("activation target bits", o.activation_target_bits)}) {
+    if (bits && !(*bits >= 2 && *bits <= 32)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..32"));
+  }
+  if (o.max_drop && !(*o.max_drop >= 0 && *o.max_drop <= 100)) {
+    return Usage(absl::StrCat("max drop ", *o.max_drop, ", expected 0..100 points"));
+  }
+  const int goals = (o.weight_bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) + (o.target_size ? 1 : 0);
+  if (goals > 1) return Usage("fixed weight bits, max drop, target bits and target size exclude each other");
+  if (o.activation_bits && o.activation_target_bits) {
+    return Usage("activation bits and activation target bits exclude each other");
+  }
+  if (o.rounding == Rounding::kCompensated && o.strategy == Strategy::kDnateq) {
+    return Usage("compensated rounding is not part of the paper's method: expected strategy joint or rounding nearest");
+  }
+  if (o.levels == Levels::kUniform && (o.strategy == Strategy::kDnateq || SharesBase(o))) {
+    return Usage("uniform levels have no base to share or to search: expected strategy joint without a shared base");
+  }
+  if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
                                       const ConvertOptions& options, const Registry& registry) {
   try {
-    return Converter(graph, calibration, eval, options, registry).Run();
+    TALLY_ASSIGN_OR_RETURN(std::shared_ptr<ThreadPool> pool,
+                           ThreadPool::Create(options.num_threads, ThreadPool::Idle::kSleep));
+    return Converter(graph, calibration, eval, options, registry, std::move(pool)).Run();
   } catch (const std::bad_alloc&) {
     return MakeError(ErrorId::kOutOfMemory, "out of memory while converting");
   }

@@ -3,12 +3,14 @@
 #define TALLY_CONVERTER_CONVERT_H_
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "converter/calibration/dataset.h"
+#include "converter/search/distribution.h"
 #include "format/graph.h"
 #include "runtime/backend/registry.h"
 
@@ -17,14 +19,17 @@ namespace tally {
 enum class Strategy { kJoint, kDnateq };
 enum class GridChoice { kAuto, kQ7, kQ14, kReal };
 enum class Granularity { kChannel, kTensor };
+enum class Levels { kExponential, kUniform };
 enum class Rounding { kNearest, kCompensated };
 
 struct ConvertOptions {
   Strategy strategy = Strategy::kJoint;
+  // Uniform levels in the same format, by the same search: what exponents are compared with. With strategy joint.
+  Levels levels = Levels::kExponential;
   GridChoice grid = GridChoice::kAuto;
   // Of weights. Compensated: so that the layer's output errs least on the calibration data, layer after layer; needs a
-  // backend that runs codes and strategy joint.
-  Rounding rounding = Rounding::kNearest;
+  // backend that runs codes and strategy joint, with which it is the default.
+  std::optional<Rounding> rounding;
   EncodeRule encode_rule = EncodeRule::kNearest;
   Granularity granularity = Granularity::kChannel;
   std::optional<bool> shared_base;  // unset: on for the real grid, else off
@@ -37,6 +42,9 @@ struct ConvertOptions {
   bool keep_int8 = false;
   bool keep_float = false;
   int golden_cases = 2;  // calibration samples stored with the outputs that exact backends must give
+  // Folder where finished steps of the search are kept and looked for; empty: none. With another goal, what both have
+  // in common is not done again.
+  std::string resume;
   uint64_t seed = 1;
   int num_threads = 0;
   std::string float_backend = "xnnpack";
@@ -54,6 +62,10 @@ struct TensorReport {
   Codebook codebook;  // exponent_bits == 0: left in float32
   double rmae = 0, rmae_uniform_max = 0, rmae_uniform_clipped = 0;
   std::string reason;
+  // Squared error of the network's output, relative to it, with this tensor alone quantized: by stored bits, measured
+  // in the middle of the range and estimated elsewhere. Empty: not measured.
+  std::map<int, double> output_errors;
+  Distribution distribution;  // of the values before they were quantized
 };
 
 struct ConvertReport {
@@ -67,6 +79,11 @@ struct ConvertReport {
     double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
   };
   std::vector<Step> steps;
+  // The least estimated error of the output (the sum over all weights) by mean stored bits of the weights.
+  struct FrontPoint {
+    double weight_bits = 0, error = 0;
+  };
+  std::vector<FrontPoint> front;
 };
 
 struct ConvertResult {
@@ -74,6 +91,9 @@ struct ConvertResult {
   ConvertReport report;
   bool goal_reached = true;  // false: max_drop out of reach; `graph` is the best point
 };
+
+// kUsage for options that contradict each other. Convert asks it first.
+absl::Status CheckOptions(const ConvertOptions& options);
 
 // `graph` comes from ImportOnnx and RunPasses. `eval` may be null (then the calibration labels serve, else agreement
 // with the float model).

@@ -24,8 +24,8 @@ bool SharesBase(const ConvertOptions& options) {
 std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOptions& o) {
   std::vector<std::pair<std::string, std::string>> names = {
       {"strategy", o.strategy == Strategy::kDnateq ? "dnateq" : "joint"},
+      {"levels", o.levels == Levels::kUniform ? "uniform" : "exponential"},
       {"grid", GridChoiceName(o.grid)},
-      {"rounding", o.rounding == Rounding::kNearest ? "nearest" : "compensated"},
       {"encode", EncodeRuleName(o.encode_rule)},
       {"granularity", o.granularity == Granularity::kTensor ? "tensor" : "channel"},
       {"shared_base", SharesBase(o) ? "on" : "off"},
@@ -34,6 +34,7 @@ std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOption
   const auto add = [&](const char* name, const auto& value) {
     if (value) names.emplace_back(name, absl::StrCat(*value));
   };
+  if (o.rounding) names.emplace_back("rounding", *o.rounding == Rounding::kNearest ? "nearest" : "compensated");
   add("weight_bits", o.weight_bits);
   add("activation_bits", o.activation_bits);
   add("max_drop", o.max_drop);

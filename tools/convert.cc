@@ -18,6 +18,7 @@
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/progress.h"
+#include "tools/report_html.h"
 #include "tools/table.h"
 
 namespace tally::tools {
@@ -26,7 +27,8 @@ namespace {
 // As typed; ToConvertOptions translates.
 struct Options {
   std::string model, output, calibration, eval;
-  std::string strategy = "joint", rounding = "nearest", encode = "nearest", grid = "auto", granularity = "channel";
+  std::string strategy = "joint", levels = "exponential", rounding, encode = "nearest", grid = "auto",
+              granularity = "channel";
   std::string shared_base;
   std::optional<int> bits, weight_bits, activation_bits;
   std::optional<double> max_drop, target_bits, activation_target_bits;
@@ -34,6 +36,7 @@ struct Options {
   bool best_effort = false;
   std::vector<std::string> keep = {"none"};
   std::string report, resume, float_backend = "xnnpack";
+  int64_t calibration_samples = 0;  // 0: all
   uint64_t seed = 1;
   int num_threads = 0;
 };
@@ -41,7 +44,6 @@ struct Options {
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
 absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
-  if (!o.resume.empty()) return Usage("--resume: this version's search is not resumable; run it anew");
   if (o.bits && (o.weight_bits || o.activation_bits)) {
     return Usage("--bits sets both: expected it without --weight-bits and --activation-bits");
   }
@@ -58,11 +60,12 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
 
   ConvertOptions c;
   c.strategy = o.strategy == "joint" ? Strategy::kJoint : Strategy::kDnateq;
+  c.levels = o.levels == "uniform" ? Levels::kUniform : Levels::kExponential;
   c.grid = o.grid == "auto"  ? GridChoice::kAuto
            : o.grid == "q7"  ? GridChoice::kQ7
            : o.grid == "q14" ? GridChoice::kQ14
                              : GridChoice::kReal;
-  c.rounding = o.rounding == "compensated" ? Rounding::kCompensated : Rounding::kNearest;
+  if (!o.rounding.empty()) c.rounding = o.rounding == "compensated" ? Rounding::kCompensated : Rounding::kNearest;
   c.encode_rule = o.encode == "nearest" ? EncodeRule::kNearest : EncodeRule::kLog;
   c.granularity = o.granularity == "channel" ? Granularity::kChannel : Granularity::kTensor;
   if (!o.shared_base.empty()) c.shared_base = o.shared_base == "on";
@@ -83,24 +86,27 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   }
   if (none && (c.keep_int8 || c.keep_float)) return Usage("--keep: expected none alone, found it with others");
   c.seed = o.seed;
+  c.resume = o.resume;
   c.num_threads = o.num_threads;
   c.float_backend = o.float_backend;
   c.tool_version = absl::StrCat("tally ", Version());
+  TALLY_RETURN_IF_ERROR(CheckOptions(c));
   return c;
-}
-
-// The report's file in a folder that exists; before that the folder, which is made at the end.
-OutputPath ReportOutput(const std::string& report) {
-  struct stat info;
-  if (report.empty() || stat(report.c_str(), &info) == 0) {
-    return {"--report", report.empty() ? "" : report + "/report.json", OutputPath::Kind::kFile};
-  }
-  return {"--report", report.substr(0, report.find_last_not_of('/') + 1), OutputPath::Kind::kFile};
 }
 
 // What would fail at the end of a long search fails here.
 absl::Status CheckFiles(const Options& o, const std::vector<std::string>& inputs) {
-  return CheckOutputs({{"-o", o.output, OutputPath::Kind::kFile}, ReportOutput(o.report)}, inputs);
+  std::vector<OutputPath> outputs = {{"-o", o.output, OutputPath::Kind::kFile}};
+  struct stat info;
+  if (!o.report.empty() && stat(o.report.c_str(), &info) == 0) {
+    for (const char* file : {"/report.json", "/report.html"}) {
+      outputs.push_back({"--report", o.report + file, OutputPath::Kind::kFile});
+    }
+  } else if (!o.report.empty()) {
+    // The folder, which is made at the end.
+    outputs.push_back({"--report", o.report.substr(0, o.report.find_last_not_of('/') + 1), OutputPath::Kind::kFile});
+  }
+  return CheckOutputs(outputs, inputs);
 }
 
 absl::Status WriteReport(const Options& o, const ConvertReport& report, const ConvertOptions& convert) {
@@ -110,7 +116,9 @@ absl::Status WriteReport(const Options& o, const ConvertReport& report, const Co
   }
   Json json = Json::parse(ReportJson(report, convert));
   json["environment"] = EnvironmentJson(o.num_threads);
-  return WriteJson(o.report + "/report.json", json);
+  TALLY_RETURN_IF_ERROR(WriteJson(o.report + "/report.json", json));
+  return WriteOutput(o.report + "/report.html",
+                     ReportHtml(report, absl::StrCat("convert ", o.model), EnvironmentHtml(o.num_threads)));
 }
 
 std::string Summary(const ConvertReport& report) {
@@ -144,7 +152,8 @@ absl::Status Run(const Options& options) {
     const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
     inputs.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
-  TALLY_ASSIGN_OR_RETURN(const Dataset calibration, Dataset::Open(options.calibration, inputs));
+  TALLY_ASSIGN_OR_RETURN(Dataset calibration, Dataset::Open(options.calibration, inputs));
+  if (options.calibration_samples > 0) calibration.Draw(options.calibration_samples, options.seed);
   std::optional<Dataset> eval;
   if (!options.eval.empty()) {
     TALLY_ASSIGN_OR_RETURN(eval, Dataset::Open(options.eval, inputs));
@@ -188,9 +197,15 @@ void AddConvert(CLI::App* app, Action* action) {
   sub->add_option("-o,--output", o->output, "The .tally file to write")->required();
   sub->add_option("--calibration", o->calibration, "Calibration data (DATA.json, docs/data.md)")->required();
   sub->add_option("--eval", o->eval, "Labelled data that --max-drop is measured on [the calibration labels]");
+  sub->add_option("--calibration-samples", o->calibration_samples, "Draw at most so many of them, by --seed [all]")
+      ->check(InRange(int64_t{1}, INT64_MAX));
   AddChoice(sub, "--strategy", &o->strategy, {"joint", "dnateq"}, "Codebook search");
-  AddChoice(sub, "--rounding", &o->rounding, {"nearest", "compensated"},
-            "Of weights: each by itself, or by what the layer's output loses (joint only; slower, much more accurate)");
+  sub->add_option(
+         "--rounding", o->rounding,
+         "Of weights: by what the layer's output loses (compensated), or each by itself (nearest) [compensated; "
+         "nearest for dnateq]")
+      ->check(CLI::IsMember({"compensated", "nearest"}));
+  AddChoice(sub, "--levels", &o->levels, {"exponential", "uniform"}, "Uniform ones are for comparison");
   AddChoice(sub, "--encode", &o->encode, {"nearest", "log"}, "Boundaries between magnitudes");
   AddChoice(sub, "--grid", &o->grid, {"auto", "q7", "q14", "real"}, "What magnitudes are rounded to");
   AddChoice(sub, "--granularity", &o->granularity, {"channel", "tensor"},
@@ -212,9 +227,11 @@ void AddConvert(CLI::App* app, Action* action) {
   AddList(sub, "--keep", &o->keep, "Baseline weights to keep beside the codes")
       ->check(CLI::IsMember({"none", "int8", "float"}))
       ->capture_default_str();
-  sub->add_option("--report", o->report, "Folder for report.json: why each tensor got its codebook");
+  sub->add_option("--report", o->report, "Folder for report.html and report.json: why each tensor got its codebook");
   sub->add_option("--seed", o->seed, "Of the search")->check(InRange(int64_t{0}, INT64_MAX))->capture_default_str();
-  sub->add_option("--resume", o->resume, "Folder of an interrupted search; not in this version");
+  sub->add_option(
+      "--resume", o->resume,
+      "Folder for finished steps: a search that was stopped, or one for another goal, takes up what is there");
   AddChoice(sub, "--float-backend", &o->float_backend, {"xnnpack", "reference"}, "Runs the float model");
   AddThreads(sub, &o->num_threads);
   sub->footer(

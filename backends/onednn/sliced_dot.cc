@@ -66,7 +66,7 @@ size_t SlicedDot::ResultBytes(const Slice& slice) const {
 }
 
 std::vector<SlicedDot::Product> SlicedDot::MakeProducts(const Slice& slice, int64_t images, const DotOperands& operands,
-                                                        const dnnl::engine& engine, dnnl::stream stream) {
+                                                        const dnnl::engine& engine, const dnnl::stream& stream) {
   const DotNode part = SliceNode(node_, slice, planes_ * images);
   const dnnl::primitive_attr attributes = operands.attributes(slice);
   std::vector<Product> products;
@@ -105,7 +105,7 @@ const uint8_t* SlicedDot::Pack(const DotOperands& operands, const Slice& slice, 
     to = std::copy(row + channels.begin * taps, row + channels.end * taps, to);
   }
   weights_.push_back({segment, plane, slice.channel_begin, slice.channel_end, wanted,
-                      ReorderWeights(plain, rows.data(), wanted, engine, stream)});
+                      ReorderWeights(plain, rows.data(), wanted, engine, std::move(stream))});
   return weights_.back().data.data();
 }
 

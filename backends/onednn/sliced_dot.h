@@ -84,7 +84,7 @@ class SlicedDot {
   };
 
   std::vector<Product> MakeProducts(const Slice& slice, int64_t images, const DotOperands& operands,
-                                    const dnnl::engine& engine, dnnl::stream stream);
+                                    const dnnl::engine& engine, const dnnl::stream& stream);
   const uint8_t* Pack(const DotOperands& operands, const Slice& slice, size_t segment, size_t plane,
                       const dnnl::memory::desc& plain, const dnnl::memory::desc& wanted, const dnnl::engine& engine,
                       dnnl::stream stream);

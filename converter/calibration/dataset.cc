@@ -384,6 +384,18 @@ absl::Status Dataset::Slice(int64_t offset, int64_t limit) {
   return absl::OkStatus();
 }
 
+void Dataset::Draw(int64_t count, uint64_t seed) {
+  // Selection sampling: each sample is kept with the share of those still wanted among those still to come.
+  std::vector<int64_t> kept;
+  for (size_t i = 0; i < samples_.size(); ++i) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    const double uniform = std::ldexp(static_cast<double>(seed >> 11), -53);
+    const double wanted = static_cast<double>(count) - static_cast<double>(kept.size());
+    if (uniform * static_cast<double>(samples_.size() - i) < wanted) kept.push_back(samples_[i]);
+  }
+  samples_ = std::move(kept);
+}
+
 absl::Status Dataset::Stride(int64_t first, int64_t stride) {
   if (stride < 1 || first < 0 || first >= size()) {
     return MakeError(ErrorId::kUsage, absl::StrCat("expected a first sample in 0..", size() - 1,

@@ -41,6 +41,8 @@ class Dataset {
 
   // Keeps samples offset .. offset + limit - 1 (limit < 0: to the end).
   absl::Status Slice(int64_t offset, int64_t limit);
+  // Keeps `count` samples drawn by `seed`, in their order; all when there are no more.
+  void Draw(int64_t count, uint64_t seed);
   // Every stride-th sample from `first` on: halves for selection and figure.
   absl::Status Stride(int64_t first, int64_t stride);
 

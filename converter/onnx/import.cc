@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "converter/onnx/graph_importer.h"
 #include "converter/onnx/operators.h"
 #include "converter/onnx/protobuf_scan.h"
@@ -82,7 +83,7 @@ absl::StatusOr<Graph> Import(const std::string& path, const ImportOptions& optio
   TALLY_RETURN_IF_ERROR(importer.offenders().ToStatus());
   if (files != nullptr) {
     for (const std::string& location : importer.external_files()) {
-      files->push_back(folder.empty() ? location : folder + "/" + location);
+      files->push_back(folder.empty() ? location : absl::StrCat(folder, "/", location));
     }
   }
 

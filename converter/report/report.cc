@@ -35,6 +35,18 @@ ordered_json TensorJson(const TensorReport& t) {
     j["rmae_uniform_clipped"] = t.rmae_uniform_clipped;
   }
   j["reason"] = t.reason;
+  if (!t.output_errors.empty()) {
+    ordered_json& errors = j["output_errors"];
+    for (const auto& [bits, error] : t.output_errors) errors[std::to_string(bits)] = error;
+  }
+  if (!t.distribution.shares.empty()) {
+    const Distribution& d = t.distribution;
+    j["distribution"] = {
+        {"limit", d.limit},
+        {"shares", d.shares},
+        {"distance",
+         {{"exponential", d.exponential}, {"normal", d.normal}, {"laplace", d.laplace}, {"uniform", d.uniform}}}};
+  }
   return j;
 }
 
@@ -61,6 +73,10 @@ std::string ReportJson(const ConvertReport& report, const ConvertOptions& option
                           {"weight_bits", s.weight_bits},
                           {"activation_bits", s.activation_bits},
                           {"value", s.value}});
+  }
+  j["front"] = ordered_json::array();
+  for (const ConvertReport::FrontPoint& p : report.front) {
+    j["front"].push_back({{"weight_bits", p.weight_bits}, {"output_error", p.error}});
   }
   j["tensors"] = ordered_json::array();
   for (const TensorReport& t : report.tensors) j["tensors"].push_back(TensorJson(t));

@@ -1,5 +1,10 @@
 #include "converter/search/bit_allocation.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
 namespace tally {
 namespace {
 
@@ -52,28 +57,43 @@ std::optional<Allocation> AllocateUniform(const std::vector<BitItem>& items, dou
   }
 }
 
-std::optional<Allocation> AllocateMarginal(const std::vector<BitItem>& items, double budget) {
-  Allocation allocation(items.size(), 0);
-  double total = TotalBits(items, allocation);
-  if (total > Allowed(budget)) return std::nullopt;
-  while (true) {
-    size_t best = items.size(), best_option = 0;
-    double best_rate = 0, best_more = 0;
-    for (size_t i = 0; i < items.size(); ++i) {
-      const std::vector<BitOption>& options = items[i].options;
-      const BitOption& now = options[allocation[i]];
-      // Any number of steps at once: the first may buy little, the second much.
-      for (size_t j = allocation[i] + 1; j < options.size(); ++j) {
-        const double more = items[i].elements * (options[j].stored_bits - now.stored_bits);
-        if (total + more > Allowed(budget)) break;
-        const double gain = now.error - options[j].error;
-        const double rate = gain / (more > 0 ? more : 1e-9);
-        if (gain > 0 && rate > best_rate) best = i, best_option = j, best_rate = rate, best_more = more;
+std::optional<Allocation> AllocateLeastError(const std::vector<BitItem>& items, double budget) {
+  const Allocation fewest(items.size(), 0);
+  const double least = TotalBits(items, fewest);
+  if (least > Allowed(budget)) return std::nullopt;
+  // A knapsack over what the budget holds beyond the fewest bits.
+  constexpr size_t kResolution = 1 << 16;
+  // Shares are rounded up to cells, so sums that just fit may take a few more.
+  const size_t cells = kResolution + items.size();
+  const double cell = std::max(Allowed(budget) - least, 0.0) / kResolution;
+  const auto cells_of = [&](const BitItem& item, size_t option) {
+    const double more = item.elements * (item.options[option].stored_bits - item.options[0].stored_bits);
+    if (more <= 0) return size_t{0};
+    return more <= cell * kResolution ? static_cast<size_t>(std::ceil(more / cell * (1 - 1e-12))) : cells + 1;
+  };
+  // The least error that the items so far reach within so many cells, and the option of the last of them.
+  std::vector<double> error(cells + 1, 0);
+  std::vector<std::vector<uint8_t>> chosen(items.size(), std::vector<uint8_t>(cells + 1, 0));
+  for (size_t i = 0; i < items.size(); ++i) {
+    std::vector<double> next(cells + 1, std::numeric_limits<double>::infinity());
+    for (size_t option = 0; option < items[i].options.size(); ++option) {
+      const double own = items[i].options[option].error;
+      const size_t share = cells_of(items[i], option);
+      for (size_t c = share; c <= cells; ++c) {
+        const double sum = error[c - share] + own;
+        if (sum < next[c]) next[c] = sum, chosen[i][c] = static_cast<uint8_t>(option);
       }
     }
-    if (best == items.size()) return allocation;
-    allocation[best] = best_option;
-    total += best_more;
+    error = std::move(next);
+  }
+  for (size_t start = cells;; --start) {
+    Allocation allocation = fewest;
+    size_t left = start;
+    for (size_t i = items.size(); i-- > 0;) {
+      allocation[i] = chosen[i][left];
+      left -= cells_of(items[i], allocation[i]);
+    }
+    if (start == 0 || TotalBits(items, allocation) <= Allowed(budget)) return allocation;
   }
 }
 

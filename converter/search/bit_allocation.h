@@ -27,8 +27,8 @@ double TotalBits(const std::vector<BitItem>& items, const Allocation& allocation
 // Sums of bits * elements stay within `budget`; nothing when even the fewest bits do not.
 // Uniform: as many bits for all as fit, then more for the item of the largest RMAE for as long as that fits.
 std::optional<Allocation> AllocateUniform(const std::vector<BitItem>& items, double budget);
-// Marginal: from the fewest bits up, always where a bit buys the most error: the least sum of errors for convex items.
-std::optional<Allocation> AllocateMarginal(const std::vector<BitItem>& items, double budget);
+// Least error: the smallest sum of errors, up to what rounding each item's share to 1/65536 of the budget costs.
+std::optional<Allocation> AllocateLeastError(const std::vector<BitItem>& items, double budget);
 
 // The fewest bits whose RMAE is at most `threshold`, else the most bits.
 Allocation AllocateByThreshold(const std::vector<BitItem>& items, double threshold);

@@ -19,6 +19,8 @@ constexpr int kMaxMagnitudes = (1 << kMaxExponentBits) - 1;
 // Spans R-to-R of the exponent, 2 R ln(base): near 0 the levels are uniform, at 14 nearly all lie at the bottom.
 constexpr double kMinSpan = 0.02, kMaxSpan = 14;
 constexpr double kMaxRatio = 0.75;  // of smallest to largest magnitude
+// So flat that levels are even to 1e-4 of the largest; a base must be above 1.
+constexpr double kUniformSpan = 1e-3;
 
 // Magnitudes and the bounds above which each of them is chosen, both times a unit.
 struct Levels {
@@ -168,6 +170,10 @@ class JointSearch {
     if (options.base)
       min_log_span_ = max_log_span_ =
           std::log(2 * ((1 << (options.exponent_bits - 1)) - 1)) + std::log(std::log(*options.base));
+    if (options.uniform) {
+      min_log_span_ = max_log_span_ = std::log(kUniformSpan);
+      min_log_ratio_ = max_log_ratio_ = -std::log((1 << options.exponent_bits) - 1);
+    }
   }
 
   Point Run() const {
@@ -390,13 +396,16 @@ UniformFit FitUniformClipped(const Magnitudes& magnitudes, int levels) {
   double best = kInfinity;
   // From the largest value down to the mean in steps of 3 %, then in ever finer steps around the best.
   const double first = magnitudes.max(), last = 0.7 * magnitudes.mean();
-  for (double clip = first; clip >= last && clip > 0; clip *= 0.97) {
+  double clip = first;
+  while (clip >= last && clip > 0) {
     const double error = SquaredError(magnitudes, uniform, clip);
     if (error < best) best = error, fit.clip = clip;
+    clip *= 0.97;
   }
-  for (double step = 0.015; step > 0.0005; step /= 2) {
+  double step = 0.015;
+  for (int halvings = 0; halvings < 5; ++halvings, step /= 2) {
     for (double factor : {1 + step, 1 - step}) {
-      const double clip = std::min(first, fit.clip * factor);
+      clip = std::min(first, fit.clip * factor);
       const double error = SquaredError(magnitudes, uniform, clip);
       if (error < best) best = error, fit.clip = clip;
     }

@@ -24,6 +24,9 @@ struct FitOptions {
   // encoder, which rounds |x| to the grid first.
   bool is_weight = false;
   std::optional<double> base;  // given: only ratio and clip are searched
+  // Evenly spaced levels k m_R / (2^n - 1), for comparison: only the clip is searched. On q7 they are rounded to the
+  // grid like all others.
+  bool uniform = false;
 };
 
 // Errors of a codebook over the nonzero values.

@@ -165,6 +165,18 @@ absl::StatusOr<QuantizedWeight> LayerSearch::Quantize(const WeightFitOptions& op
   return result;
 }
 
+absl::StatusOr<double> LayerSearch::ErrorAt(const WeightFitOptions& options, int exponent_bits) const {
+  WeightFitOptions other = options;
+  other.exponent_bits = exponent_bits;
+  TALLY_ASSIGN_OR_RETURN(const WeightFit fit, fitter_.Fit(other));
+  double signal = 0;
+  for (size_t g = 0; g < all_.size(); ++g) {
+    signal += (targets_[g] * all_[g].qq).cwiseProduct(targets_[g]).sum();
+  }
+  const double error = Error(Round(targets_, orders_, fit.codebook, fit.channel_scales));
+  return signal > 0 && std::isfinite(error) ? std::max(0.0, error / signal) : 0;
+}
+
 std::vector<double> LayerSearch::MeanErrors(const QuantizedWeight& quantized) const {
   const std::vector<double> values = quantized.fit.codebook.Values();
   std::vector<double> errors;

@@ -26,6 +26,8 @@ class LayerSearch {
 
   // Without a bias. Called once. Errors: those of WeightFitter::Fit.
   absl::StatusOr<QuantizedWeight> Quantize(const WeightFitOptions& options);
+  // After Quantize: the squared error of the layer's output, relative to it, with as many exponent bits instead.
+  absl::StatusOr<double> ErrorAt(const WeightFitOptions& options, int exponent_bits) const;
 
   // Mean over the samples of what the float layer gives and the quantized one does not, per channel.
   std::vector<double> MeanErrors(const QuantizedWeight& quantized) const;

@@ -5,14 +5,26 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/calibration/batches.h"
+#include "converter/search/simulation.h"
 #include "format/error.h"
 
 namespace tally {
 namespace {
 
-// Samples and floats that the comparison of outputs may take.
-constexpr int64_t kGuardSamples = 128;
+// Samples and floats that a comparison of outputs may take.
+constexpr int64_t kGuardSamples = 128, kSimulationSamples = 64;
 constexpr int64_t kGuardFloats = int64_t{4} << 20;
+
+// The graph with the input of a final Softmax for its first output.
+Graph WithLogits(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    if (node.op != "Softmax" || graph.outputs.empty() || node.outputs[0] != graph.outputs[0]) continue;
+    Graph logits = graph;
+    logits.outputs = {node.inputs[0]};
+    return logits;
+  }
+  return graph;
+}
 
 const BatchInput* Find(const Batch& batch, const std::string& name) {
   const auto it =
@@ -23,15 +35,17 @@ const BatchInput* Find(const Batch& batch, const std::string& name) {
 }  // namespace
 
 Runner::Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
-               std::string float_backend, int num_threads, RunnerProgress progress)
+               std::string float_backend, std::shared_ptr<ThreadPool> pool, RunnerProgress progress)
     : graph_(graph),
       calibration_(calibration),
       selection_(selection),
       registry_(registry),
       float_backend_(std::move(float_backend)),
-      num_threads_(num_threads),
+      pool_(std::move(pool)),
       progress_(std::move(progress)),
-      guard_(calibration) {
+      guard_{calibration, {}},
+      simulation_guard_{calibration, {}} {
+  registry_.Add(MakeRoundTripBackend());
   // By the exactness contract they all give the same bits; the first that takes a node runs it.
   for (const char* name : {"exponent", "onednn-codebook", "histogram"}) {
     if (registry.Find(name) != nullptr) exact_backends_.push_back(name);
@@ -45,26 +59,28 @@ Progress Runner::PhaseProgress(const std::string& phase) const {
   };
 }
 
-absl::StatusOr<Session> Runner::FloatSession(const Graph& graph) const {
+absl::StatusOr<Session> Runner::MakeSession(const Graph& graph, const std::vector<std::string>& backends) const {
   TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph));
   SessionOptions options;
-  options.backends = {float_backend_};
-  // A build without XNNPACK calibrates on the shared operators, unless another backend was asked for.
-  if (float_backend_ == "xnnpack" && registry_.Find(float_backend_) == nullptr) options.backends.clear();
-  options.num_threads = num_threads_;
+  options.backends = backends;
+  options.thread_pool = pool_;
   return Session::Create(model, options, registry_);
 }
+
+std::vector<std::string> Runner::FloatBackends() const {
+  // A build without XNNPACK calibrates on the shared operators, unless another backend was asked for.
+  if (float_backend_ == "xnnpack" && registry_.Find(float_backend_) == nullptr) return {};
+  return {float_backend_};
+}
+
+absl::StatusOr<Session> Runner::FloatSession(const Graph& graph) const { return MakeSession(graph, FloatBackends()); }
 
 absl::StatusOr<Session> Runner::QuantizedSession(const Graph& graph) const {
   if (!runs_quantized()) {
     return MakeError(ErrorId::kUnknownBackend,
                      "this build has no backend that runs codebooks (exponent, onednn-codebook)");
   }
-  TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph));
-  SessionOptions options;
-  options.backends = exact_backends_;
-  options.num_threads = num_threads_;
-  return Session::Create(model, options, registry_);
+  return MakeSession(graph, exact_backends_);
 }
 
 absl::Status Runner::ScanInputs(const Batch& batch, int64_t first, int64_t count) {
@@ -141,9 +157,9 @@ absl::StatusOr<EvalResult> Runner::EvaluateQuantized(const Graph& graph) {
   return Evaluate(session, selection_, options);
 }
 
-absl::Status Runner::PrepareGuard() {
-  if (!guard_outputs_.empty()) return absl::OkStatus();
-  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(graph_));
+absl::Status Runner::Prepare(int64_t samples, Guard* guard) {
+  if (!guard->outputs.empty()) return absl::OkStatus();
+  TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(WithLogits(graph_)));
   int64_t per_sample = 1;
   Dataset one = calibration_;
   TALLY_RETURN_IF_ERROR(one.Slice(0, 1));
@@ -151,29 +167,41 @@ absl::Status Runner::PrepareGuard() {
     per_sample = std::max<int64_t>(1, run.output_per_sample);
     return absl::OkStatus();
   }));
-  const int64_t samples = std::clamp<int64_t>(kGuardFloats / per_sample, 1, kGuardSamples);
-  TALLY_RETURN_IF_ERROR(guard_.Stride(0, (guard_.size() + samples - 1) / samples));
+  samples = std::clamp<int64_t>(kGuardFloats / per_sample, 1, samples);
+  TALLY_RETURN_IF_ERROR(guard->data.Stride(0, (guard->data.size() + samples - 1) / samples));
   EvalOptions options;
   options.keep_logits = true;
-  TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, guard_, options));
-  guard_outputs_ = std::move(result.logits);
+  TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, guard->data, options));
+  guard->outputs = std::move(result.logits);
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> Runner::OutputError(const Graph& graph) {
-  TALLY_RETURN_IF_ERROR(PrepareGuard());
-  TALLY_ASSIGN_OR_RETURN(Session session, QuantizedSession(graph));
+absl::StatusOr<double> Runner::ErrorOn(const Guard& guard, Session& session, const char* phase) const {
   EvalOptions options;
   options.keep_logits = true;
-  options.progress = PhaseProgress("compare");
-  TALLY_ASSIGN_OR_RETURN(const EvalResult result, Evaluate(session, guard_, options));
+  if (phase != nullptr) options.progress = PhaseProgress(phase);
+  TALLY_ASSIGN_OR_RETURN(const EvalResult result, Evaluate(session, guard.data, options));
   double signal = 0, noise = 0;
-  for (size_t i = 0; i < std::min(guard_outputs_.size(), result.logits.size()); ++i) {
-    const double x = guard_outputs_[i], e = x - static_cast<double>(result.logits[i]);
+  for (size_t i = 0; i < std::min(guard.outputs.size(), result.logits.size()); ++i) {
+    const double x = guard.outputs[i], e = x - static_cast<double>(result.logits[i]);
     signal += x * x;
     noise += e * e;
   }
   return signal > 0 ? noise / signal : noise;
+}
+
+absl::StatusOr<double> Runner::OutputError(const Graph& graph) {
+  TALLY_RETURN_IF_ERROR(Prepare(kGuardSamples, &guard_));
+  TALLY_ASSIGN_OR_RETURN(Session session, QuantizedSession(WithLogits(graph)));
+  return ErrorOn(guard_, session, "compare");
+}
+
+absl::StatusOr<double> Runner::SimulatedError(const Graph& graph) {
+  TALLY_RETURN_IF_ERROR(Prepare(kSimulationSamples, &simulation_guard_));
+  std::vector<std::string> backends = FloatBackends();
+  backends.insert(backends.begin(), kRoundTripBackend);
+  TALLY_ASSIGN_OR_RETURN(Session session, MakeSession(WithLogits(graph), backends));
+  return ErrorOn(simulation_guard_, session, nullptr);
 }
 
 absl::StatusOr<std::vector<GoldenCase>> Runner::MakeGolden(const Graph& graph, int cases) {

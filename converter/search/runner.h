@@ -3,6 +3,7 @@
 #define TALLY_CONVERTER_SEARCH_RUNNER_H_
 
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,7 +26,7 @@ class Runner {
   // Refers to graph, calibration and registry, which must outlive it. `selection` decides between candidates; without
   // labels it scores agreement with the float model.
   Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
-         std::string float_backend, int num_threads, RunnerProgress progress);
+         std::string float_backend, std::shared_ptr<ThreadPool> pool, RunnerProgress progress);
 
   // Whether this build can run quantized graphs.
   bool runs_quantized() const { return !exact_backends_.empty(); }
@@ -42,8 +43,11 @@ class Runner {
   absl::StatusOr<EvalResult> EvaluateFloat();
   absl::StatusOr<EvalResult> EvaluateQuantized(const Graph& graph);
 
-  // Squared error of the first output relative to the float model's, on a few calibration samples.
+  // Squared error of the first output relative to the float model's, on a few calibration samples; of a final Softmax
+  // its input, which errs in proportion. Of a quantized graph on exact backends; of a simulated one
+  // (converter/search/simulation.h) on the float backend and fewer samples.
   absl::StatusOr<double> OutputError(const Graph& graph);
+  absl::StatusOr<double> SimulatedError(const Graph& graph);
 
   // Calibration samples with the outputs of the quantized graph.
   absl::StatusOr<std::vector<GoldenCase>> MakeGolden(const Graph& graph, int cases);
@@ -55,22 +59,30 @@ class Runner {
   absl::StatusOr<std::vector<Shape>> SampleShapes() const;
 
  private:
-  absl::Status PrepareGuard();
+  // A few calibration samples and the float model's outputs.
+  struct Guard {
+    Dataset data;
+    std::vector<float> outputs;  // empty until needed
+  };
+  absl::Status Prepare(int64_t samples, Guard* guard);
+  absl::StatusOr<double> ErrorOn(const Guard& guard, Session& session, const char* phase) const;
+  absl::StatusOr<Session> MakeSession(const Graph& graph, const std::vector<std::string>& backends) const;
+  // The float backend's name in a list, which is empty where the build lacks it.
+  std::vector<std::string> FloatBackends() const;
   absl::Status ScanInputs(const Batch& batch, int64_t first, int64_t count);
   Progress PhaseProgress(const std::string& phase) const;
 
   const Graph& graph_;
   const Dataset& calibration_;
   const Dataset& selection_;
-  const Registry& registry_;
+  Registry registry_;  // with the backend of simulated graphs
   const std::string float_backend_;
-  const int num_threads_;
+  const std::shared_ptr<ThreadPool> pool_;  // of all sessions
   const RunnerProgress progress_;
   std::vector<std::string> exact_backends_;
   std::set<std::string> negative_inputs_;
-  std::vector<int64_t> teacher_;      // float answers on unlabelled selection data
-  Dataset guard_;                     // a few calibration samples
-  std::vector<float> guard_outputs_;  // of the float model; empty until needed
+  std::vector<int64_t> teacher_;  // float answers on unlabelled selection data
+  Guard guard_, simulation_guard_;
 };
 
 }  // namespace tally

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "format/error.h"
 
 namespace tally {
@@ -93,12 +94,13 @@ class Quantizer {
     std::vector<std::pair<size_t, std::unique_ptr<LayerStatistics>>> layers;
     for (int w : targets_.activations[a].weights) {
       const Node& node = graph_.nodes[static_cast<size_t>(targets_.weights[static_cast<size_t>(w)].nodes[0])];
-      if (node.inputs[0] != tensor) continue;
+      if (node.inputs[0] != tensor || Recall(static_cast<size_t>(w))) continue;
       TALLY_ASSIGN_OR_RETURN(const LayerGeometry geometry, GeometryOf(graph_, node, types_));
       layers.emplace_back(static_cast<size_t>(w),
                           std::make_unique<LayerStatistics>(geometry, run_.per_sample(tensor), calibration_.size(),
                                                             options_.seed + static_cast<uint64_t>(w)));
     }
+    if (layers.empty()) return absl::OkStatus();
     const Encoder encoder(activations_[a]);
     const std::vector<double> values = activations_[a].Values();
     std::vector<float> decoded;
@@ -123,13 +125,34 @@ class Quantizer {
     return absl::OkStatus();
   }
 
+  std::string KeyOf(size_t w) const { return absl::StrCat("weight ", w, " ", options_.key); }
+
+  // Whether the weight was quantized before.
+  bool Recall(size_t w) {
+    const std::optional<nlohmann::json> json = options_.memo->Find(KeyOf(w));
+    if (!json) return false;
+    const WeightTarget& target = targets_.weights[w];
+    std::optional<QuantizedWeight> weight = WeightFromJson(
+        *json, static_cast<size_t>(target.channels * target.per_channel), static_cast<size_t>(target.channels));
+    if (!weight) return false;
+    weights_[w] = *std::move(weight);
+    quantized_.tensors[static_cast<size_t>(target.tensor)].codes = MakeCodeForm(weights_[w]);
+    return true;
+  }
+
   absl::Status Layer(size_t w, const LayerStatistics& statistics) {
     const WeightTarget& target = targets_.weights[w];
     Tensor& tensor = quantized_.tensors[static_cast<size_t>(target.tensor)];
     std::vector<double> bias;
     const bool centered = HasCorrectableBias(graph_, target, &bias);
     LayerSearch search(tensor.data.as<float>(), target.channels, target.per_channel, statistics, centered, pool_);
-    TALLY_ASSIGN_OR_RETURN(weights_[w], search.Quantize(fit_(w)));
+    const WeightFitOptions fit = fit_(w);
+    TALLY_ASSIGN_OR_RETURN(weights_[w], search.Quantize(fit));
+    if (!options_.error_bits.empty()) {
+      for (int bits : options_.error_bits[w]) {
+        TALLY_ASSIGN_OR_RETURN(weights_[w].errors[bits], search.ErrorAt(fit, bits));
+      }
+    }
     if (centered) {
       const std::vector<double> errors = search.MeanErrors(weights_[w]);
       for (size_t o = 0; o < bias.size(); ++o) {
@@ -138,7 +161,7 @@ class Quantizer {
       }
     }
     tensor.codes = MakeCodeForm(weights_[w]);
-    return absl::OkStatus();
+    return options_.memo->Keep(KeyOf(w), ToJson(weights_[w]));
   }
 
   const Graph& graph_;

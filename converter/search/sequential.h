@@ -3,11 +3,13 @@
 #define TALLY_CONVERTER_SEARCH_SEQUENTIAL_H_
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "converter/calibration/dataset.h"
 #include "converter/search/layer_search.h"
+#include "converter/search/memo.h"
 #include "converter/search/staged_run.h"
 #include "converter/search/targets.h"
 #include "format/graph.h"
@@ -17,6 +19,11 @@ namespace tally {
 
 struct SequentialOptions {
   uint64_t seed = 1;
+  // Of each weight, the exponent bits at which QuantizedWeight::errors are wanted; empty: none.
+  std::vector<std::vector<int>> error_bits;
+  // Finished layers are kept under this key, which stands for all arguments.
+  const Memo* memo = nullptr;
+  std::string key;
   SessionMaker make_float, make_quantized;
   std::function<void(double done)> progress;
 };

@@ -65,10 +65,12 @@ class Finder {
         const size_t a = Activation(node.inputs[0], 0), b = Activation(node.inputs[1], 0);
         Note(&targets_.activations[a].partners, static_cast<int>(b));
         Note(&targets_.activations[b].partners, static_cast<int>(a));
+        for (size_t side : {a, b}) Note(&targets_.activations[side].nodes, static_cast<int>(n));
       } else {
         const size_t a = Activation(node.inputs[0], node.op == "Conv" ? 1 : -1);
         TALLY_ASSIGN_OR_RETURN(const size_t w, Weight(node.inputs[1]));
         Note(&targets_.activations[a].weights, static_cast<int>(w));
+        Note(&targets_.activations[a].nodes, static_cast<int>(n));
         targets_.weights[w].nodes.push_back(static_cast<int>(n));
       }
     }

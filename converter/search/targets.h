@@ -23,6 +23,7 @@ struct ActivationTarget {
   bool network_input = false;  // the network's own input, or that moved about
   // Axis whose extent the weights' input channels run along: 1 for Conv, -1 (the last) for Gemm; 0: none (MatMul).
   int channel_axis = 0;
+  std::vector<int> nodes;     // that multiply it
   std::vector<int> weights;   // targets that it is multiplied with
   std::vector<int> partners;  // activation targets that it is multiplied with
 };

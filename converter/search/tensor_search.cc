@@ -15,6 +15,8 @@
 namespace tally {
 namespace {
 
+// The finer grid costs time: it must take this share off an error.
+constexpr double kWorthQ14 = 0.1;
 constexpr size_t kWidths = kMaxExponentBits - kMinExponentBits + 1;
 
 }  // namespace
@@ -55,6 +57,7 @@ WeightFitOptions TensorSearch::WeightOptions(int bits) const {
   options.rule = options_.rule;
   options.dnateq = options_.dnateq;
   options.channel_scales = options_.channel_scales;
+  options.uniform = options_.uniform;
   return options;
 }
 
@@ -64,6 +67,7 @@ FitOptions TensorSearch::ActivationOptions(size_t activation, int bits, Grid gri
   options.is_signed = is_signed(activation);
   options.grid = grid;
   options.rule = options_.rule;
+  options.uniform = options_.uniform;
   return options;
 }
 
@@ -152,13 +156,16 @@ std::vector<BitItem> TensorSearch::WeightItems() const {
   return items;
 }
 
-std::vector<BitItem> TensorSearch::ActivationItems(const std::vector<int64_t>& elements) const {
+std::vector<BitItem> TensorSearch::ActivationItems(const std::vector<int64_t>& elements, bool allow_q14) const {
   std::vector<BitItem> items;
   for (size_t i = 0; i < targets_.activations.size(); ++i) {
     BitItem item;
     item.elements = static_cast<double>(elements[i]);
     for (int bits = activation_bits_[i].first; bits <= activation_bits_[i].last; ++bits) {
-      const CodebookFit& fit = activation_fit(i, bits, coarse_grid());
+      const CodebookFit& coarse = activation_fit(i, bits, coarse_grid());
+      const CodebookFit& fine = options_.grid || !allow_q14 ? coarse : activation_fit(i, bits, Grid::kQ14);
+      const bool pays = fine.error.relative_mse < (1 - kWorthQ14) * coarse.error.relative_mse;
+      const CodebookFit& fit = pays ? fine : coarse;
       item.options.push_back({bits, fit.codebook.stored_bits(), fit.error.relative_mse, fit.error.rmae});
     }
     items.push_back(std::move(item));
@@ -186,7 +193,7 @@ void TensorSearch::ChooseGrids(bool allow_q14, Choices* choices) const {
     }
     const double q7 = activation_fit(i, choice.exponent_bits, Grid::kQ7).error.relative_mse;
     const double q14 = activation_fit(i, choice.exponent_bits, Grid::kQ14).error.relative_mse;
-    if (q7 - q14 < 0.1 * (q7 + partner)) continue;
+    if (q7 - q14 < kWorthQ14 * (q7 + partner)) continue;
     choice.grid = Grid::kQ14;
     choice.reason = absl::StrFormat("q14 takes %.0f %% off the squared error on q7, %.0f %% off the layer's",
                                     100 * (q7 - q14) / q7, 100 * (q7 - q14) / (q7 + partner));

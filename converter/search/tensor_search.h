@@ -23,6 +23,7 @@ struct SearchOptions {
   EncodeRule rule = EncodeRule::kNearest;
   bool channel_scales = true;
   bool shared_base = false;
+  bool uniform = false;                             // levels, for comparison
   std::optional<int> weight_bits, activation_bits;  // stored; unset: all that the strategy allows
 };
 
@@ -53,10 +54,10 @@ class TensorSearch {
   const WeightFitter& fitter(size_t weight) const { return *fitters_[weight]; }
   bool is_signed(size_t activation) const { return !non_negative_[activation]; }
 
-  // What bits cost and bring, one item per target; of activations, on the grid of `choices` where given, else the
-  // coarsest allowed. `elements` is per target; a network input has no item of its own budget and gets 0.
+  // What bits cost and bring, one item per target; of activations, on q14 where that is open, allowed, and takes a
+  // tenth off the error. `elements` is per target; a network input takes no share of a budget and gets 0.
   std::vector<BitItem> WeightItems() const;
-  std::vector<BitItem> ActivationItems(const std::vector<int64_t>& elements) const;
+  std::vector<BitItem> ActivationItems(const std::vector<int64_t>& elements, bool allow_q14) const;
 
   // Sets the grids of `choices`, whose bits are set. An activation gets q14, when that is open and `allow_q14`, where
   // it takes at least a tenth off the error of the layer: its own and that of what it is multiplied with.
@@ -66,6 +67,8 @@ class TensorSearch {
   absl::StatusOr<ChosenFits> Select(const Choices& choices) const;
 
   WeightFitOptions WeightOptions(int bits) const;
+
+  const Magnitudes& magnitudes(size_t activation) const { return magnitudes_[activation]; }
 
   // Uniform levels at equal stored bits: RMAE max-scaled and clipped.
   FitRecord Record(size_t activation, const CodebookFit& fit) const;

@@ -167,6 +167,7 @@ absl::StatusOr<WeightFit> WeightFitter::Fit(const WeightFitOptions& options) con
   fit_options.rule = options.rule;
   fit_options.is_weight = true;
   fit_options.base = options.base;
+  fit_options.uniform = options.uniform;
   WeightFit best;
   {
     TALLY_ASSIGN_OR_RETURN(CodebookFit whole,

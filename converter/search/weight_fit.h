@@ -42,6 +42,7 @@ struct WeightFitOptions {
   EncodeRule rule = EncodeRule::kNearest;
   bool dnateq = false;  // FitDnateq, without channel scales
   bool channel_scales = true;
+  bool uniform = false;  // levels, for comparison
   std::optional<double> base;
 };
 
@@ -65,6 +66,8 @@ class WeightFitter {
 
   // What a codebook is fitted to, given scales.
   Magnitudes Normalised(const std::vector<float>& channel_scales) const;
+
+  const Magnitudes& magnitudes() const { return plain_; }
 
   // Codes of the whole weight in element order.
   std::vector<uint8_t> Encode(const Codebook& codebook, const std::vector<float>& channel_scales) const;

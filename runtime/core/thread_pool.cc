@@ -53,7 +53,7 @@ absl::Status CheckThreadsStart(int count) {
                                 " beside this one: ", std::strerror(error), "; fewer threads may do"));
 }
 
-absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
+absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads, Idle idle) {
   if (num_threads < 0 || num_threads > kMaxThreads) {
     return MakeError(ErrorId::kBadThreadCount,
                      absl::StrCat(num_threads, " threads, expected 0 (one per CPU) .. ", kMaxThreads));
@@ -70,8 +70,8 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) 
       return MakeError(ErrorId::kOutOfMemory, absl::StrCat("cannot start ", num_threads, " threads"));
     }
   }
-  // Workers spin while they wait for the next call, which only helps when each has a CPU.
-  const uint32_t flags = num_threads > AvailableCpus() ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
+  const bool sleeps = idle == Idle::kSleep || num_threads > AvailableCpus();
+  const uint32_t flags = sleeps ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
   return std::unique_ptr<ThreadPool>(new ThreadPool(pool, num_threads, flags));
 }
 

@@ -1,5 +1,6 @@
 // The one thread pool of a session: pthreadpool, which XNNPACK uses directly.
-// Parallel calls come from one thread at a time. Results never depend on the thread count: a task owns its outputs.
+// Parallel calls from several threads wait for each other. Results never depend on the thread count: a task owns its
+// outputs.
 #ifndef TALLY_RUNTIME_CORE_THREAD_POOL_H_
 #define TALLY_RUNTIME_CORE_THREAD_POOL_H_
 
@@ -18,8 +19,11 @@ namespace tally {
 class TALLY_API ThreadPool {
  public:
   // `num_threads` counts the calling thread; 0 = one per CPU that the process may run on, 1 = no worker at all.
+  // Between calls workers spin for some milliseconds, which makes the next call fast, or sleep at once, which leaves
+  // their CPUs to others. They always sleep where there are more of them than CPUs.
   // Errors: kBadThreadCount, kOutOfMemory.
-  static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(int num_threads);
+  enum class Idle { kSpin, kSleep };
+  static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(int num_threads, Idle idle = Idle::kSpin);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

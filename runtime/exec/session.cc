@@ -75,7 +75,7 @@ struct Session::Impl {
   Model model;
   SessionOptions options;
   std::vector<std::shared_ptr<const Backend>> backends;
-  std::unique_ptr<ThreadPool> pool;
+  std::shared_ptr<ThreadPool> pool;
   std::unique_ptr<Plan> plan;
   std::vector<NodeProfile> profile;
   EncodeCounters counters;
@@ -258,7 +258,10 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
       }
       symbol_values[static_cast<size_t>(it - graph.symbols.begin())] = extent;
     }
-    TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
+    impl->pool = options.thread_pool;
+    if (impl->pool == nullptr) {
+      TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
+    }
     TALLY_RETURN_IF_ERROR(impl->Replan(symbol_values));
     return Session(std::move(impl));
   });

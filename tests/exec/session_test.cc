@@ -9,6 +9,7 @@
 
 #include "format/error.h"
 #include "runtime/backend/registry.h"
+#include "runtime/core/thread_pool.h"
 #include "tally/tally.h"
 #include "tests/exec/graph_builder.h"
 
@@ -104,6 +105,33 @@ TEST(Session, RunsAndFillsOutputsThatShareOneValue) {
     ASSERT_TRUE(RunSmall(session, &y, &z).ok());
     EXPECT_EQ(y, (std::vector<float>{10, 22, 13, 20}));
     EXPECT_EQ(z, y);
+  }
+}
+
+TEST(Session, MayShareAThreadPool) {
+  GraphBuilder b;
+  b.Input("x", {1, 1000});
+  b.Add("Relu", {"x"}, {"y"});
+  b.Output("y");
+  absl::StatusOr<Model> model = Model::FromGraph(b.graph);
+  ASSERT_TRUE(model.ok()) << model.status();
+  auto pool = ThreadPool::Create(3, ThreadPool::Idle::kSleep);
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  SessionOptions options;
+  options.backends = {};
+  options.num_threads = 1;
+  options.thread_pool = *std::move(pool);
+  std::vector<float> x(1000), y(1000);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i) - 500;
+  for (int i = 0; i < 3; ++i) {
+    absl::StatusOr<Session> session = Session::Create(*model, options, Registry());
+    ASSERT_TRUE(session.ok()) << session.status();
+    EXPECT_EQ(session->num_threads(), 3);
+    ASSERT_TRUE(
+        session->Run({{"x", {x.data(), DType::kFloat32, {1, 1000}}}}, {{"y", {y.data(), DType::kFloat32, {1, 1000}}}})
+            .ok());
+    EXPECT_EQ(y[400], 0);
+    EXPECT_EQ(y[600], 100);
   }
 }
 

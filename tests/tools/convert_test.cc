@@ -37,7 +37,8 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--keep", "none,int8"},
       {"--keep", "int4"},
       {"--rounding", "stochastic"},
-      {"--resume", folder_},
+      {"--levels", "uniform", "--strategy", "dnateq"},
+      {"--calibration-samples", "0"},
       {"--grid", "q8"},
       {"--strategy", "random"},
       {"--shared-base", "maybe"},
@@ -116,7 +117,20 @@ TEST_F(ConvertTest, ConvertsARealModel) {
                              "--activation-bits", "6", "--keep", "int8,float", "--report", Path("report")});
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("stored bits"));
-  EXPECT_TRUE(nlohmann::json::accept(testing::ReadText(Path("report/report.json"))));
+  const nlohmann::json report = nlohmann::json::parse(testing::ReadText(Path("report/report.json")));
+  for (const nlohmann::json& tensor : report["tensors"]) {
+    if (tensor["encoding"] != "codes") continue;
+    double sum = 0;
+    for (double share : tensor["distribution"]["shares"]) sum += share;
+    EXPECT_GE(sum, 0.99) << tensor["tensor"];
+    for (const auto& [family, distance] : tensor["distribution"]["distance"].items()) {
+      EXPECT_GT(distance, 0) << family;
+      EXPECT_LT(distance, 1) << family;
+    }
+  }
+  const std::string page = testing::ReadText(Path("report/report.html"));
+  EXPECT_THAT(page, HasSubstr("<svg"));
+  EXPECT_EQ(page.find("http"), std::string::npos) << "nothing is fetched";
   EXPECT_EQ(Tally({"verify", Path("out.tally")}).status, 0);
   const Ended inspect = Tally({"inspect", Path("out.tally"), "--json"});
   EXPECT_EQ(inspect.json()["weights"]["stored_bits_mean"], 5.0);

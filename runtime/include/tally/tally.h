@@ -27,6 +27,7 @@
 namespace tally {
 
 class Registry;
+class ThreadPool;
 struct Graph;
 
 // "0.1.0".
@@ -85,6 +86,9 @@ struct SessionOptions {
   // Makes such a node an error (kRefused). Nodes that cost nothing (views, folded ones) are no such nodes.
   bool require_backend = false;
   int num_threads = 1;  // 0: one per CPU
+  // Shared by sessions that take turns, so that idle workers of one do not take the other's CPUs; then num_threads is
+  // not read (runtime/core/thread_pool.h). Null: a pool of the session's own.
+  std::shared_ptr<ThreadPool> thread_pool;
   // Extents for dynamic dimensions by symbol name ("N", ...); others start at 1. Resize changes them.
   std::vector<std::pair<std::string, int64_t>> dimensions;
   bool enable_profiling = false;

@@ -1,7 +1,9 @@
 #include "converter/calibration/dataset.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -189,6 +191,30 @@ TEST_F(DatasetTest, OffsetLimitSliceAndStrideChooseSamples) {
   EXPECT_EQ(Code(all->Slice(2, -1)), "TLY-E0320");
   EXPECT_EQ(Code(all->Slice(0, 0)), "TLY-E0320");
   EXPECT_EQ(Code(Open(inputs + R"(, "offset": 20})", {-1}).status()), "TLY-E0320");
+}
+
+TEST_F(DatasetTest, DrawsSamplesBySeedInTheirOrder) {
+  std::vector<float> values(200);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  Write("x.npy", NpyBytes("<f4", "(200,)", Raw<float>(values)));
+  std::set<std::vector<float>> draws;
+  std::vector<int> hits(values.size(), 0);
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    auto data = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}]})", {-1});
+    ASSERT_TRUE(data.ok()) << data.status();
+    data->Draw(20, seed);
+    const std::vector<float> drawn = ReadAll(data);
+    ASSERT_EQ(drawn.size(), 20u);
+    EXPECT_TRUE(std::is_sorted(drawn.begin(), drawn.end()));
+    for (float v : drawn) ++hits[static_cast<size_t>(v)];
+    draws.insert(drawn);
+  }
+  EXPECT_EQ(draws.size(), 50u);
+  // 5 of 50 draws hold a sample on average; 17 are out of reach (six standard deviations).
+  EXPECT_LT(*std::max_element(hits.begin(), hits.end()), 17);
+  auto all = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}]})", {-1});
+  all->Draw(500, 1);
+  EXPECT_EQ(ReadAll(all), values);
 }
 
 TEST_F(DatasetTest, RefusesDataThatDoesNotFitTheModel) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "format/bit_packing.h"
 #include "format/model_file.h"
 #include "tests/converter/search/toy.h"
+#include "tests/testing/paths.h"
 
 namespace tally {
 namespace {
@@ -118,6 +120,67 @@ TEST(Convert, CompensatedRoundingIsNotThePapers) {
   options.rounding = Rounding::kCompensated;
   options.strategy = Strategy::kDnateq;
   EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
+}
+
+// Steps that were kept are taken up, whatever is missing is made again, and damaged ones are ignored: the same bytes.
+TEST(Convert, ResumesToTheSameBytes) {
+  const std::string folder = testing::TempDir() + "/search";
+  const auto convert = [&](const std::string& resume, double target) {
+    ConvertOptions options = OneThread();
+    options.resume = resume;
+    options.target_bits = target;
+    const auto result = ConvertToy(options);
+    EXPECT_TRUE(result.ok()) << result.status();
+    const auto file = SerializeModel(result->graph);
+    EXPECT_TRUE(file.ok()) << file.status();
+    return *file;
+  };
+  const std::vector<uint8_t> expected = convert("", 3.5);
+  EXPECT_EQ(convert(folder, 3.5), expected);
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry.path());
+  ASSERT_GE(files.size(), 9u);  // two passes of four weights, and the sensitivity
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (i % 3 == 0) std::filesystem::remove(files[i]);
+    if (i % 3 == 1) std::filesystem::resize_file(files[i], std::filesystem::file_size(files[i]) / 2);
+  }
+  EXPECT_EQ(convert(folder, 3.5), expected);
+  // Another goal shares the measurement.
+  EXPECT_EQ(convert(folder, 4.5), convert("", 4.5));
+}
+
+TEST(Convert, MeasuresWhatEachTensorCostsTheOutput) {
+  const auto result = ConvertToy(OneThread());
+  ASSERT_TRUE(result.ok()) << result.status();
+  for (const TensorReport& t : result->report.tensors) {
+    ASSERT_FALSE(t.output_errors.empty()) << t.tensor;
+    double last = 1;
+    for (const auto& [bits, error] : t.output_errors) {
+      EXPECT_GT(error, 0) << t.tensor << bits;
+      EXPECT_LT(error, last) << t.tensor << bits;
+      last = error * 1.02;  // the last bits of a coarse grid bring nearly nothing
+    }
+  }
+  ASSERT_GE(result->report.front.size(), 10u);
+  for (size_t i = 1; i < result->report.front.size(); ++i) {
+    EXPECT_LT(result->report.front[i].weight_bits, result->report.front[i - 1].weight_bits);
+    EXPECT_GE(result->report.front[i].error, result->report.front[i - 1].error);
+  }
+}
+
+TEST(Convert, UniformLevelsAreEven) {
+  ConvertOptions options = OneThread();
+  options.levels = Levels::kUniform;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  for (const TensorReport& t : result->report.tensors) {
+    const std::vector<int32_t>& m = t.codebook.mantissas;
+    const double step = static_cast<double>(m.back()) / static_cast<double>(m.size());
+    for (size_t i = 0; i < m.size(); ++i) {
+      // Half a unit of the grid, and what is left of the curve.
+      EXPECT_NEAR(m[i], std::max(1.0, static_cast<double>(i + 1) * step), 0.51 + 1e-3 * m.back()) << t.tensor;
+    }
+  }
 }
 
 TEST(Convert, FixedBitsAreStoredBits) {
@@ -269,6 +332,7 @@ TEST(Convert, KeepsTheFormsAskedFor) {
 
 TEST(Convert, PackedCodesDecodeToTheWeights) {
   ConvertOptions options = OneThread();
+  options.rounding = Rounding::kNearest;  // whose error is the codebook's
   options.weight_bits = 8;
   const auto result = ConvertToy(options);
   ASSERT_TRUE(result.ok()) << result.status();
