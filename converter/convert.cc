@@ -36,10 +36,12 @@ constexpr double kWorthwhile = 0.02;
 
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
-// Layer by layer where a layer's quantized inputs can be computed, unless the method or the user says otherwise.
-bool Compensates(const ConvertOptions& o, bool runs_quantized) {
-  if (o.rounding) return *o.rounding == Rounding::kCompensated;
-  return o.strategy == Strategy::kJoint && runs_quantized;
+// Rounds layer by layer where a layer's quantized inputs can be computed, unless the method or the user says otherwise.
+ConvertOptions WithRounding(ConvertOptions o, const Registry& registry) {
+  if (o.rounding) return o;
+  const bool compensates = o.strategy == Strategy::kJoint && Runner::RunsQuantized(registry);
+  o.rounding = compensates ? Rounding::kCompensated : Rounding::kNearest;
+  return o;
 }
 
 bool AllFixed(const std::vector<BitItem>& items) {
@@ -76,12 +78,12 @@ class Converter {
             const Registry& registry, std::shared_ptr<ThreadPool> pool)
       : graph_(graph),
         calibration_(calibration),
-        options_(options),
+        options_(WithRounding(options, registry)),
         labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
         runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend, pool,
                 options.progress),
         pool_(std::move(pool)),
-        compensates_(Compensates(options, runner_.runs_quantized())) {}
+        compensates_(*options_.rounding == Rounding::kCompensated) {}
 
   absl::StatusOr<ConvertResult> Run() {
     TALLY_RETURN_IF_ERROR(CheckOptions(options_));
@@ -228,10 +230,10 @@ class Converter {
                            MeasureSensitivity(graph_, targets_, *network, &runner_, memo_, candidates_->KeyOf(choices),
                                               PhaseProgress("measure sensitivity")));
     for (size_t i = 0; i < weights_.size(); ++i) {
-      for (BitOption& option : weights_[i].options) {
-        const auto error = network->weights[i].errors.find(option.exponent_bits);
-        if (error != network->weights[i].errors.end()) option.error = error->second;
-      }
+      const std::map<int, double>& errors = network->weights[i].errors;
+      // All or none: the two kinds of error do not compare.
+      if (errors.size() != weights_[i].options.size()) continue;
+      for (BitOption& option : weights_[i].options) option.error = errors.at(option.exponent_bits);
     }
     ScaleErrors(sensitivity.weights, weights, &weights_);
     ScaleErrors(sensitivity.activations, activations, &activations_);
@@ -263,11 +265,18 @@ class Converter {
     TALLY_ASSIGN_OR_RETURN(const Allocation w, Require(AllocateUniform(weights_, weight_budget), weights_, "weights"));
     TALLY_ASSIGN_OR_RETURN(const Allocation a, UniformActivations());
     TALLY_RETURN_IF_ERROR(MeasureItems());
+    Choices choices = MakeChoices(w, a);
     const std::optional<Allocation> best_w = AllocateLeastError(weights_, weight_budget);
+    if (best_w && *best_w != w) {
+      TALLY_ASSIGN_OR_RETURN(choices, BetterOf(std::move(choices), MakeChoices(*best_w, a)));
+    }
     const std::optional<Allocation> best_a =
         AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_));
-    if (!best_w || !best_a || (*best_w == w && *best_a == a)) return MakeChoices(w, a);
-    return BetterOf(MakeChoices(w, a), MakeChoices(*best_w, *best_a));
+    if (!best_a || *best_a == a) return choices;
+    Choices other = MakeChoices(w, *best_a);
+    other.weights = choices.weights;
+    search_->ChooseGrids(allow_q14_, &other);
+    return BetterOf(std::move(choices), std::move(other));
   }
 
   // Allocations of bits to weights, from the most to the fewest.
@@ -356,7 +365,8 @@ class Converter {
     const Allocation fewest(weights_.size(), 0);
     const double least_bits = TotalBits(weights_, fewest);
     TALLY_ASSIGN_OR_RETURN(const Allocation a, UniformActivations());
-    TALLY_ASSIGN_OR_RETURN(ConvertResult smallest, Finish(MakeChoices(fewest, a), /*measure=*/false));
+    const Choices least = MakeChoices(fewest, a);
+    TALLY_ASSIGN_OR_RETURN(ConvertResult smallest, Finish(least, /*measure=*/false));
     TALLY_ASSIGN_OR_RETURN(double bytes, SizeOf(smallest.graph));
     if (bytes > target && !smallest.graph.golden.empty()) {
       // Weights matter more than samples to check them with.
@@ -365,14 +375,17 @@ class Converter {
       TALLY_ASSIGN_OR_RETURN(bytes, SizeOf(smallest.graph));
     }
     if (bytes > target)
-      return Usage(absl::StrCat("target size ", *options_.target_size, " is below ", bytes, ", the least possible"));
+      return Usage(absl::StrCat("target size ", *options_.target_size, " is below ", static_cast<uint64_t>(bytes),
+                                ", the least possible"));
     // The rest of the file hardly depends on the bits; what little it does is corrected for by trying again.
     double budget = least_bits + 8 * (target - bytes);
     while (true) {
       TALLY_ASSIGN_OR_RETURN(const Choices choices, ChooseWithin(std::max(budget, least_bits)));
       TALLY_ASSIGN_OR_RETURN(const ConvertResult trial, Finish(choices, /*measure=*/false));
       TALLY_ASSIGN_OR_RETURN(const double size, SizeOf(trial.graph));
-      if (size <= target || budget <= least_bits) return Finish(choices, /*measure=*/true);
+      if (size <= target) return Finish(choices, /*measure=*/true);
+      // What was refined since takes more than the smallest file did.
+      if (budget <= least_bits) return Finish(least, /*measure=*/true);
       budget -= 8 * (size - target);
     }
   }
@@ -404,7 +417,7 @@ class Converter {
     }
     ConvertReport& report = result.report;
     report.steps = steps_;
-    if (has_output_errors_) report.front = Front();
+    if (has_output_errors_ && measure) report.front = Front();
     report.metric = float_result_.metric;
     if (measure && runner_.runs_quantized() && float_result_.samples > 0) {
       TALLY_ASSIGN_OR_RETURN(const EvalResult quantized, runner_.EvaluateQuantized(result.graph));
@@ -452,6 +465,9 @@ class Converter {
              weights_[i], search_->fitter(i).magnitudes());
     }
     const std::vector<std::string> producers = Producers();
+    for (size_t i = 0; i < network->weights.size(); ++i) {
+      result->report.tensors[i].channel_scales = !network->weights[i].fit.channel_scales.empty();
+    }
     for (size_t i = 0; i < network->activations.size(); ++i) {
       const ActivationTarget& target = targets_.activations[i];
       const CodebookFit& fit = network->activations[i];
@@ -491,7 +507,7 @@ class Converter {
 
   const Graph& graph_;
   const Dataset& calibration_;
-  const ConvertOptions& options_;
+  const ConvertOptions options_;
   const bool labelled_;
   Runner runner_;
   const std::shared_ptr<ThreadPool> pool_;
@@ -538,8 +554,10 @@ absl::Status CheckOptions(const ConvertOptions& o) {
   if (o.rounding == Rounding::kCompensated && o.strategy == Strategy::kDnateq) {
     return Usage("compensated rounding is not part of the paper's method: expected strategy joint or rounding nearest");
   }
-  if (o.levels == Levels::kUniform && (o.strategy == Strategy::kDnateq || SharesBase(o))) {
-    return Usage("uniform levels have no base to share or to search: expected strategy joint without a shared base");
+  if (o.levels == Levels::kUniform &&
+      (o.strategy == Strategy::kDnateq || SharesBase(o) || o.encode_rule == EncodeRule::kLog)) {
+    return Usage(
+        "uniform levels: expected strategy joint, encode nearest and no shared base (which grid real turns on)");
   }
   if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
   return absl::OkStatus();

@@ -65,7 +65,8 @@ struct TensorReport {
   // Squared error of the network's output, relative to it, with this tensor alone quantized: by stored bits, measured
   // in the middle of the range and estimated elsewhere. Empty: not measured.
   std::map<int, double> output_errors;
-  Distribution distribution;  // of the values before they were quantized
+  Distribution distribution;    // of the values before they were quantized
+  bool channel_scales = false;  // that the codebook is relative to
 };
 
 struct ConvertReport {

@@ -94,18 +94,31 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   return c;
 }
 
+// An output folder: `files` in it where it exists, else itself, which is made later.
+absl::Status AddFolder(const std::string& option, const std::string& folder, const std::vector<std::string>& files,
+                       std::vector<OutputPath>* outputs) {
+  struct stat info;
+  if (folder.empty()) return absl::OkStatus();
+  if (stat(folder.c_str(), &info) != 0) {
+    outputs->push_back({option, folder.substr(0, folder.find_last_not_of('/') + 1), OutputPath::Kind::kFile});
+    return absl::OkStatus();
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return MakeError(ErrorId::kNotRegular, absl::StrCat(option, ": expected a folder, found a file"),
+                     {folder, "", -1, ""});
+  }
+  for (const std::string& file : files) {
+    outputs->push_back({option, absl::StrCat(folder, "/", file), OutputPath::Kind::kFile});
+  }
+  return absl::OkStatus();
+}
+
 // What would fail at the end of a long search fails here.
 absl::Status CheckFiles(const Options& o, const std::vector<std::string>& inputs) {
   std::vector<OutputPath> outputs = {{"-o", o.output, OutputPath::Kind::kFile}};
-  struct stat info;
-  if (!o.report.empty() && stat(o.report.c_str(), &info) == 0) {
-    for (const char* file : {"/report.json", "/report.html"}) {
-      outputs.push_back({"--report", o.report + file, OutputPath::Kind::kFile});
-    }
-  } else if (!o.report.empty()) {
-    // The folder, which is made at the end.
-    outputs.push_back({"--report", o.report.substr(0, o.report.find_last_not_of('/') + 1), OutputPath::Kind::kFile});
-  }
+  TALLY_RETURN_IF_ERROR(AddFolder("--report", o.report, {"report.json", "report.html"}, &outputs));
+  // Names of steps are hashes; any one stands for them.
+  if (o.resume != o.report) TALLY_RETURN_IF_ERROR(AddFolder("--resume", o.resume, {"step.json"}, &outputs));
   return CheckOutputs(outputs, inputs);
 }
 
@@ -169,6 +182,7 @@ absl::Status Run(const Options& options) {
                          Convert(graph, calibration, eval ? &*eval : nullptr, convert, DefaultRegistry()));
   progress.Clear();
   const ConvertReport& report = result.report;
+  if (!options.report.empty()) TALLY_RETURN_IF_ERROR(WriteReport(options, report, convert));
   if (!result.goal_reached && !options.best_effort) {
     return MakeError(ErrorId::kComparisonFailed,
                      absl::StrCat("--max-drop ", *options.max_drop, " is out of reach; the best point has a drop of ",
@@ -178,7 +192,6 @@ absl::Status Run(const Options& options) {
                                   Fixed(report.activation_bits_mean, 2), " activation bits; --best-effort writes it"));
   }
   TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(result.graph, options.output));
-  if (!options.report.empty()) TALLY_RETURN_IF_ERROR(WriteReport(options, report, convert));
   Print(absl::StrCat(Summary(report), options.output, ": ", bytes, " bytes\n"));
   return absl::OkStatus();
 }
@@ -228,7 +241,9 @@ void AddConvert(CLI::App* app, Action* action) {
       ->check(CLI::IsMember({"none", "int8", "float"}))
       ->capture_default_str();
   sub->add_option("--report", o->report, "Folder for report.html and report.json: why each tensor got its codebook");
-  sub->add_option("--seed", o->seed, "Of the search")->check(InRange(int64_t{0}, INT64_MAX))->capture_default_str();
+  sub->add_option("--seed", o->seed, "Of the search and of --calibration-samples")
+      ->check(InRange(int64_t{0}, INT64_MAX))
+      ->capture_default_str();
   sub->add_option(
       "--resume", o->resume,
       "Folder for finished steps: a search that was stopped, or one for another goal, takes up what is there");
@@ -236,7 +251,8 @@ void AddConvert(CLI::App* app, Action* action) {
   AddThreads(sub, &o->num_threads);
   sub->footer(
       "Bits are stored bits, sign included. One goal at most; without one: --target-bits 4.\n"
-      "Exit status 1 when --max-drop is out of reach: then no file is written and the best point is named.\n"
+      "Exit status 1 when --max-drop is out of reach: then no file is written (but --report) and the best point is "
+      "named.\n"
       "\n"
       "Examples:\n"
       "  tally convert net.onnx -o net.tally --calibration calibration.json\n"

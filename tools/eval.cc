@@ -34,7 +34,10 @@ std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, b
       std::find_if(scores.begin(), scores.end(), [](const auto& labelled) { return IsFloat(labelled.first); });
   const bool with_drop = base != scores.end() && scores.size() > 1;
   std::vector<std::string> titles = {"backend", "metric", ">value", ">samples", ">ms/sample"};
-  if (with_drop) titles.push_back(absl::StrCat(">drop from ", base->first));
+  if (with_drop) {
+    titles.push_back(absl::StrCat(">drop from ", base->first));
+    titles.push_back(">agreement %");
+  }
   if (with_sqnr) titles.push_back(">output SQNR dB");
   Table table(titles);
   for (const auto& [label, score] : scores) {
@@ -43,10 +46,15 @@ std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, b
     std::vector<std::string> row = {label, r.metric, Fixed(r.value, 2), absl::StrCat(r.samples), Fixed(ms, 3)};
     Json result = {{"backend", label},     {"metric", r.metric},  {"value", Number(r.value)},
                    {"samples", r.samples}, {"ms_per_sample", ms}, {"source", "measured"}};
-    if (with_drop && label == base->first) row.push_back("");
+    if (with_drop && label == base->first) row.insert(row.end(), 2, "");
     if (with_drop && label != base->first) {
       const PairedDrop paired = ComparePaired(base->second.result, r);
+      const double agreement = Agreement(base->second.result, r);
       row.push_back(absl::StrCat(Fixed(paired.drop, 2), " +- ", Fixed(paired.standard_error, 2)));
+      row.push_back(Fixed(agreement, 2));
+      const PairedDrop likelihood = CompareLikelihoods(base->second.result, r);
+      result["likelihood_drop"] = {{"points", likelihood.drop}, {"standard_error", likelihood.standard_error}};
+      result["agreement"] = {{"with", base->first}, {"percent", agreement}};
       result["drop"] = {{"from", base->first}, {"points", paired.drop}, {"standard_error", paired.standard_error}};
     }
     if (with_sqnr) {
@@ -109,8 +117,9 @@ void AddEval(CLI::App* app, Action* action) {
   sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");
   sub->footer(
       "Values are percent for top1. Beside a float backend, the others show their drop from it in points, with the\n"
-      "standard error of the paired difference. Data without labels is scored by agreement with the float model (the\n"
-      "file must hold it: convert --keep float). ms/sample includes reading the data.\n"
+      "standard error of the paired difference, and in how many percent of the samples their answer is its. Data\n"
+      "without labels is scored by agreement with the float model (the file must hold it: convert --keep float).\n"
+      "ms/sample includes reading the data.\n"
       "\n"
       "Examples:\n"
       "  tally eval net.tally --data data.json --backend exponent,xnnpack\n"

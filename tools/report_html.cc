@@ -13,14 +13,19 @@ namespace {
 
 using Points = std::vector<std::pair<double, double>>;
 
-std::string Short(double value) { return absl::StrCat(std::round(value * 1000) / 1000); }
+std::string Short(double value) {
+  return absl::StrCat(std::fabs(value) >= 0.1 ? std::round(value * 1000) / 1000 : value);
+}
 
 // Axes with their extremes, a line, and marked points.
 std::string Plot(const std::string& x_title, const std::string& y_title, const Points& line, const Points& marks) {
   constexpr double kWidth = 560, kHeight = 240, kLeft = 60, kBottom = 40, kTop = 12, kRight = 12;
   Points all = line;
   all.insert(all.end(), marks.begin(), marks.end());
-  if (all.empty()) return "";
+  const auto finite = [](const std::pair<double, double>& p) {
+    return std::isfinite(p.first) && std::isfinite(p.second);
+  };
+  if (all.empty() || !std::all_of(all.begin(), all.end(), finite)) return "";
   auto [low_x, high_x] = std::minmax_element(all.begin(), all.end());
   const double x0 = low_x->first, x1 = std::max(high_x->first, x0 + 1e-9);
   double y0 = all[0].second, y1 = y0;
@@ -30,8 +35,8 @@ std::string Plot(const std::string& x_title, const std::string& y_title, const P
     return std::pair(kLeft + (p.first - x0) / (x1 - x0) * (kWidth - kLeft - kRight),
                      kHeight - kBottom - (p.second - y0) / (y1 - y0) * (kHeight - kBottom - kTop));
   };
-  std::string svg = absl::StrCat("<svg width=\"", kWidth, "\" height=\"", kHeight, "\"><polyline fill=\"none\" stroke=",
-                                 "\"#2266aa\" stroke-width=\"1.5\" points=\"");
+  std::string svg = absl::StrCat("<svg width=\"", kWidth, "\" height=\"", kHeight,
+                                 "\"><polyline fill=\"none\" stroke=", "\"#2266aa\" stroke-width=\"1.5\" points=\"");
   for (const auto& p : line) absl::StrAppend(&svg, Fixed(at(p).first, 1), ",", Fixed(at(p).second, 1), " ");
   svg += "\"/>";
   for (const auto& p : marks) {
@@ -46,7 +51,7 @@ std::string Plot(const std::string& x_title, const std::string& y_title, const P
   text(kWidth - kRight, kHeight - kBottom + 16, "end", Short(x1));
   text(kLeft - 6, kHeight - kBottom, "end", Short(y0));
   text(kLeft - 6, kTop + 8, "end", Short(y1));
-  text((kLeft + kWidth) / 2, kHeight - 8, "middle", absl::StrCat(x_title, " against ", y_title));
+  text((kLeft + kWidth) / 2, kHeight - 8, "middle", absl::StrCat(y_title, " against ", x_title));
   return svg + "</svg>\n";
 }
 
@@ -66,9 +71,10 @@ std::string HistogramSvg(const TensorReport& t) {
                     Fixed(height, 1), "\"/>");
   }
   const std::vector<double> values = t.codebook.Values();
+  // With channel scales the codebook is relative to each channel: its largest level is drawn at the limit.
+  const double end = t.channel_scales ? values[static_cast<size_t>(t.codebook.magnitudes())] : d.limit;
   for (int i = 1; i <= t.codebook.magnitudes(); ++i) {
-    // Of weights with channel scales the codebook is relative; its largest level is drawn at the limit.
-    const double x = values[static_cast<size_t>(i)] / d.limit * kWidth;
+    const double x = values[static_cast<size_t>(i)] / end * (kWidth - 1);
     if (x > kWidth) break;
     absl::StrAppend(&svg, "<line stroke=\"#cc4422\" x1=\"", Fixed(x, 1), "\" x2=\"", Fixed(x, 1), "\" y1=\"",
                     kHeight - kTicks, "\" y2=\"", kHeight, "\"/>");
@@ -116,9 +122,11 @@ std::string FrontHtml(const ConvertReport& report) {
       if (t.is_weight && error != t.output_errors.end()) chosen += error->second;
     }
     const Points mark = {{report.weight_bits_mean, 10 * std::log10(std::max(chosen, 1e-12))}};
-    absl::StrAppend(&html, "<h2>Size against error</h2><p>The least error of the network's output that its weights "
+    absl::StrAppend(&html,
+                    "<h2>Size against error</h2><p>The least error of the network's output that its weights "
                     "cause (estimated from each tensor's own, in dB below the output) by their mean stored bits; red: "
-                    "this file.</p>\n", Plot("mean stored bits of the weights", "output error, dB", line, mark));
+                    "this file.</p>\n",
+                    Plot("mean stored bits of the weights", "output error, dB", line, mark));
   }
   if (report.steps.empty()) return html;
   Points tried;
@@ -151,8 +159,9 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
       "at their best range; output error: squared error of the network's output, relative to it, with this tensor "
       "alone quantized; nearest, and the four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted "
       "distributions.</p>\n",
-      TensorTable(report), "<h2>Magnitudes and levels</h2><p>Blue: shares of |x|, up to 99.9 % of them; red: the "
-                           "codebook's levels.</p>\n");
+      TensorTable(report),
+      "<h2>Magnitudes and levels</h2><p>Blue: shares of |x|, up to 99.9 % of them; red: the "
+      "codebook's levels.</p>\n");
   for (const TensorReport& t : report.tensors) {
     absl::StrAppend(&body, "<h3>", EscapeHtml(Shown(t.tensor, 80)), "</h3><p>", EscapeHtml(t.reason), "</p>",
                     t.codebook.exponent_bits == 0 ? "" : HistogramSvg(t));

@@ -3,7 +3,6 @@
 #include "backends/onednn/codebook_nodes.h"
 #include "backends/onednn/library.h"
 #include "backends/onednn/onednn.h"
-#include "format/error.h"
 
 namespace tally {
 namespace {
@@ -19,7 +18,6 @@ class CodebookBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
     return onednn::Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
-      TALLY_RETURN_IF_ERROR(onednn::PrepareThreads(context.num_threads));
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
       return context.node.op == "MatMul" ? onednn::CompileCodebookMatMul(context, engine)
                                          : onednn::CompileCodebookDot(context, engine);

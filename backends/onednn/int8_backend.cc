@@ -204,7 +204,6 @@ class Int8Backend : public Backend {
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
     return Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
-      TALLY_RETURN_IF_ERROR(PrepareThreads(context.num_threads));
       TALLY_ASSIGN_OR_RETURN(const DotNode dot, ResolveDotNode(context));
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
       return std::unique_ptr<CompiledNode>(std::make_unique<Int8Dot>(context, dot, engine));

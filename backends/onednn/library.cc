@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
-#include "runtime/core/thread_pool.h"
 
 // Of the OpenMP runtime that oneDNN is linked with. Declared here because clang ships no omp.h without its own runtime,
 // and a second runtime would have threads of its own.
@@ -66,15 +65,6 @@ bool HasExactU8Products() {
     case dnnl::cpu_isa::avx512_core_amx: return true;
     default: return false;
   }
-}
-
-absl::Status PrepareThreads(int count) {
-  // OpenMP keeps a team of threads for each thread that opens parallel regions.
-  thread_local int prepared = 1;
-  if (count <= prepared) return absl::OkStatus();
-  TALLY_RETURN_IF_ERROR(CheckThreadsStart(count - 1));
-  prepared = count;
-  return absl::OkStatus();
 }
 
 ScopedThreads::ScopedThreads(int count) : saved_(omp_get_max_threads()) {

@@ -48,10 +48,6 @@ class ScopedThreads {
   int saved_;
 };
 
-// Whether OpenMP will be able to start the threads of a session, which it otherwise ends the process for. Cheap once it
-// was asked for as many. Error: kOutOfMemory.
-absl::Status PrepareThreads(int count);
-
 // Attributes of every primitive here: the caller provides the scratchpad.
 dnnl::primitive_attr UserScratchpad();
 

@@ -20,13 +20,18 @@ struct EvalResult {
   double value = 0;    // percent
   int64_t samples = 0;
   std::vector<uint8_t> correct;  // per sample, for paired comparisons
-  std::vector<float> logits;     // first output, sample-major; kept only when asked for
+  std::vector<int64_t> answers;  // per sample, the largest score
+  // Per sample, the probability of the expected answer: the score itself where scores are a distribution, else its
+  // softmax. Smoother than right or wrong: few samples say more.
+  std::vector<double> likelihoods;
+  std::vector<float> logits;  // first output, sample-major; kept only when asked for
   double seconds = 0;
 };
 
 struct EvalOptions {
   int64_t batch = 0;  // samples per run; 0 = chosen so that a batch's inputs take about 4 MiB, at most 32
   bool keep_logits = false;
+  bool score = true;  // false: logits alone are wanted, labels are not looked at
   // Without labels: the float model's top-1 per sample to agree with.
   const std::vector<int64_t>* teacher = nullptr;
   Progress progress;
@@ -44,6 +49,11 @@ struct PairedDrop {
   double standard_error = 0;
 };
 PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other);
+// The same of the probabilities of the expected answers.
+PairedDrop CompareLikelihoods(const EvalResult& reference, const EvalResult& other);
+
+// Percent of samples with the same answer.
+double Agreement(const EvalResult& a, const EvalResult& b);
 
 // 10 log10(sum x^2 / sum (x - y)^2); +infinity for equal arrays.
 double SqnrDb(const float* reference, const float* other, size_t n);

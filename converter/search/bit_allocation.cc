@@ -85,6 +85,10 @@ std::optional<Allocation> AllocateLeastError(const std::vector<BitItem>& items, 
       }
     }
     error = std::move(next);
+    // What costs nothing gets the most bits, whatever was measured.
+    if (!(items[i].elements > 0)) {
+      std::fill(chosen[i].begin(), chosen[i].end(), static_cast<uint8_t>(items[i].options.size() - 1));
+    }
   }
   for (size_t start = cells;; --start) {
     Allocation allocation = fewest;

@@ -10,7 +10,7 @@ namespace tally {
 struct BitOption {
   int exponent_bits = 0;
   int stored_bits = 0;
-  double error = 0;  // squared, relative to the tensor: what the output of a layer suffers
+  double error = 0;  // squared, relative: of the tensor, or of the network's output where that was measured
   double rmae = 0;
 };
 

@@ -65,7 +65,6 @@ absl::StatusOr<std::vector<QuantizedWeight>> Candidates::Compensate(const Choice
   SequentialOptions sequential;
   sequential.seed = options_.seed;
   sequential.memo = options_.memo;
-  sequential.key = absl::StrCat(KeyOf(choices), with_errors ? "with errors" : "");
   if (with_errors) {
     for (const BitItem& item : search_.WeightItems()) {
       sequential.error_bits.emplace_back();
@@ -89,8 +88,7 @@ std::string Candidates::KeyOf(const Choices& choices) const {
 absl::StatusOr<const QuantizedNetwork*> Candidates::Quantize(const Choices& choices, bool with_errors) {
   std::string key = KeyOf(choices);
   for (const Made& made : made_) {
-    const bool has_errors = !made.network.weights.empty() && !made.network.weights[0].errors.empty();
-    if (made.key == key && (has_errors || !with_errors || !compensates())) return &made.network;
+    if (made.key == key && (made.has_errors || !with_errors || !compensates())) return &made.network;
   }
   TALLY_ASSIGN_OR_RETURN(ChosenFits fits, search_.Select(choices));
   QuantizedNetwork network;
@@ -100,7 +98,7 @@ absl::StatusOr<const QuantizedNetwork*> Candidates::Quantize(const Choices& choi
     network.weights = RoundToNearest(graph_, targets_, search_, samples_, fits.weights, correct_bias_);
   }
   network.activations = std::move(fits.activations);
-  made_.push_front({std::move(key), std::move(network)});
+  made_.push_front({std::move(key), with_errors, std::move(network)});
   if (made_.size() > kKept) made_.pop_back();
   return &made_.front().network;
 }

@@ -73,6 +73,7 @@ class Candidates {
   std::vector<TensorType> types_;  // by tensor, at batch_
   struct Made {
     std::string key;
+    bool has_errors = false;
     QuantizedNetwork network;
   };
   std::deque<Made> made_;  // the newest first

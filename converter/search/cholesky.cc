@@ -3,6 +3,8 @@
 #include <Eigen/Cholesky>
 #include <algorithm>
 
+#include "converter/search/parallel.h"
+
 namespace tally {
 namespace {
 
@@ -13,11 +15,7 @@ constexpr Eigen::Index kBlock = 96;
 bool Cholesky(RowMatrix* a, ThreadPool* pool) {
   const Eigen::Index n = a->rows();
   const auto for_each = [&](Eigen::Index count, const auto& body) {
-    if (pool == nullptr) {
-      for (Eigen::Index i = 0; i < count; ++i) body(i);
-      return;
-    }
-    pool->ParallelFor(static_cast<size_t>(count), 1, [&](size_t begin, size_t end) {
+    ParallelFor(pool, static_cast<size_t>(count), 1, [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i) body(static_cast<Eigen::Index>(i));
     });
   };

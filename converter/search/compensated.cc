@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "converter/search/cholesky.h"
+#include "converter/search/parallel.h"
 
 namespace tally {
 namespace {
@@ -22,11 +23,7 @@ void ForRows(Eigen::Index rows, ThreadPool* pool, const Body& body) {
       body(first, std::min(kRows, rows - first));
     }
   };
-  if (pool == nullptr) {
-    run(0, tasks);
-  } else {
-    pool->ParallelFor(tasks, 1, run);
-  }
+  ParallelFor(pool, tasks, 1, run);
 }
 
 }  // namespace

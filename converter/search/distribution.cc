@@ -33,7 +33,9 @@ Distribution Describe(const Magnitudes& x) {
   result.limit = Quantile(x, 0.999);
   double below = 0;
   for (size_t i = 1; i <= kBins; ++i) {
-    const double up_to = x.prefix(x.BinsUpTo(result.limit * static_cast<double>(i) / kBins)).weight;
+    // The limit is a bin's mean as the sums give it; its own is within rounding of that.
+    const double edge = result.limit * static_cast<double>(i) / kBins * (1 + 1e-9);
+    const double up_to = x.prefix(x.BinsUpTo(edge)).weight;
     result.shares.push_back((up_to - below) / count);
     below = up_to;
   }

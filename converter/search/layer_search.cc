@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "converter/search/codebook_refit.h"
+#include "converter/search/parallel.h"
 #include "format/error.h"
 
 namespace tally {
@@ -38,7 +41,7 @@ template <typename Body>
 void LayerSearch::ForGroups(const Body& body) const {
   // Many small groups run side by side, a single one uses all threads itself.
   if (all_.size() == 1) return body(0, pool_);
-  pool_->ParallelFor(all_.size(), 1, [&](size_t begin, size_t end) {
+  ParallelFor(pool_, all_.size(), 1, [&](size_t begin, size_t end) {
     for (size_t g = begin; g < end; ++g) body(g, nullptr);
   });
 }
@@ -123,8 +126,8 @@ std::vector<float> LayerSearch::RefineScales(const Rounding& rounding, const std
   return refined;
 }
 
-// Damping and re-fit, by the samples that were held back.
-void LayerSearch::Choose(const WeightFit& fit) {
+// Damping and re-fits, by the samples that were held back.
+void LayerSearch::Choose(const WeightFit& fit, bool may_refit_codebook) {
   if (!held_.empty()) {
     double best = std::numeric_limits<double>::infinity();
     Orders orders;
@@ -139,6 +142,15 @@ void LayerSearch::Choose(const WeightFit& fit) {
       if (error < best) best = error, ridge_ = ridge;
     }
     if (best > plain - kWorthwhile * std::fabs(plain)) ridge_ = 0;
+    if (may_refit_codebook) {
+      const std::vector<RowMatrix> targets = ridge_ > 0 ? Refit(kept_, ridge_) : weights_;
+      const Rounding rounding = Round(targets, orders, fit.codebook, fit.channel_scales);
+      const std::optional<Codebook> refit =
+          RefitCodebook(fit.codebook, rounding.codes, fit.channel_scales, targets, kept_, pool_);
+      const double before = HeldBackError(rounding);
+      refits_codebook_ = refit && HeldBackError(Round(targets, orders, *refit, fit.channel_scales)) <
+                                      before - kWorthwhile * std::fabs(before);
+    }
   }
   targets_ = ridge_ > 0 ? Refit(all_, ridge_) : weights_;
   orders_ = MakeOrders(all_, damping_);
@@ -147,7 +159,8 @@ void LayerSearch::Choose(const WeightFit& fit) {
 absl::StatusOr<QuantizedWeight> LayerSearch::Quantize(const WeightFitOptions& options) {
   QuantizedWeight result;
   TALLY_ASSIGN_OR_RETURN(result.fit, fitter_.Fit(options));
-  Choose(result.fit);
+  // Uniform levels are to stay uniform.
+  Choose(result.fit, !options.uniform);
   Rounding rounding = Round(targets_, orders_, result.fit.codebook, result.fit.channel_scales);
   bool refined = false;
   if (!result.fit.channel_scales.empty()) {
@@ -158,10 +171,22 @@ absl::StatusOr<QuantizedWeight> LayerSearch::Quantize(const WeightFitOptions& op
       refined = true;
     }
   }
+  bool refitted = false;
+  if (refits_codebook_) {
+    const std::optional<Codebook> refit =
+        RefitCodebook(result.fit.codebook, rounding.codes, result.fit.channel_scales, targets_, all_, pool_);
+    if (refit) {
+      Rounding again = Round(targets_, orders_, *refit, result.fit.channel_scales);
+      if (Error(again) < Error(rounding)) {
+        rounding = std::move(again), result.fit.codebook = *refit;
+        refitted = true;
+      }
+    }
+  }
   result.codes = std::move(rounding.codes);
   result.fit.error = fitter_.Measure(result.fit.codebook, result.fit.channel_scales);
   result.notes = absl::StrCat("compensated, damping ", damping_, ridge_ > 0 ? absl::StrCat(", re-fit ", ridge_) : "",
-                              refined ? ", scales refined" : "");
+                              refined ? ", scales refined" : "", refitted ? ", codebook re-fitted" : "");
   return result;
 }
 
@@ -174,7 +199,7 @@ absl::StatusOr<double> LayerSearch::ErrorAt(const WeightFitOptions& options, int
     signal += (targets_[g] * all_[g].qq).cwiseProduct(targets_[g]).sum();
   }
   const double error = Error(Round(targets_, orders_, fit.codebook, fit.channel_scales));
-  return signal > 0 && std::isfinite(error) ? std::max(0.0, error / signal) : 0;
+  return signal > 0 ? std::max(0.0, error / signal) : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::vector<double> LayerSearch::MeanErrors(const QuantizedWeight& quantized) const {

@@ -1,7 +1,8 @@
 // Chooses codebook, channel scales and codes of one layer's weight by what they do to the layer's output.
 //
 // Everything that could fit noise of the calibration samples is decided on samples that were held back: how strongly
-// the covariance is damped, and whether weights are first re-fitted to the quantized inputs.
+// the covariance is damped, whether weights are first re-fitted to the quantized inputs, and whether the codebook is
+// fitted anew to the codes.
 #ifndef TALLY_CONVERTER_SEARCH_LAYER_SEARCH_H_
 #define TALLY_CONVERTER_SEARCH_LAYER_SEARCH_H_
 
@@ -26,7 +27,8 @@ class LayerSearch {
 
   // Without a bias. Called once. Errors: those of WeightFitter::Fit.
   absl::StatusOr<QuantizedWeight> Quantize(const WeightFitOptions& options);
-  // After Quantize: the squared error of the layer's output, relative to it, with as many exponent bits instead.
+  // After Quantize: the squared error of the layer's output, relative to it, with as many exponent bits instead. Not
+  // finite where activations were not, or were nothing but zeros.
   absl::StatusOr<double> ErrorAt(const WeightFitOptions& options, int exponent_bits) const;
 
   // Mean over the samples of what the float layer gives and the quantized one does not, per channel.
@@ -45,7 +47,7 @@ class LayerSearch {
   double HeldBackError(const Rounding& rounding) const;
   double Error(const Rounding& rounding) const;
   std::vector<float> RefineScales(const Rounding& rounding, const std::vector<float>& scales) const;
-  void Choose(const WeightFit& fit);
+  void Choose(const WeightFit& fit, bool may_refit_codebook);
   template <typename Body>
   void ForGroups(const Body& body) const;
 
@@ -55,7 +57,8 @@ class LayerSearch {
   const WeightFitter fitter_;
   std::vector<RowMatrix> weights_;     // per group
   double damping_ = 0.03, ridge_ = 0;  // 0: no re-fit
-  std::vector<RowMatrix> targets_;     // what is rounded
+  bool refits_codebook_ = false;
+  std::vector<RowMatrix> targets_;  // what is rounded
   Orders orders_;
 };
 

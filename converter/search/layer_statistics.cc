@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "converter/search/parallel.h"
 #include "converter/search/random.h"
 
 namespace tally {
@@ -124,13 +125,13 @@ void LayerStatistics::Add(int64_t first, int64_t count, const float* x, const fl
     if (groups == 1) {
       Sums* s = &sums_[part][0];
       RowMatrixF columns[2];
-      pool->ParallelFor(2, 1, [&](size_t begin, size_t end) {
+      ParallelFor(pool, 2, 1, [&](size_t begin, size_t end) {
         for (size_t side = begin; side < end; ++side) {
           gather(side == 0 ? x : q, 0, &columns[side]);
           shift(&columns[side], side == 0 ? &shift_x_[0] : &shift_q_[0], side == 0 ? &s->x : &s->q);
         }
       });
-      pool->ParallelFor(static_cast<size_t>(blocks * blocks), 1, [&](size_t begin, size_t end) {
+      ParallelFor(pool, static_cast<size_t>(blocks * blocks), 1, [&](size_t begin, size_t end) {
         for (size_t b = begin; b < end; ++b) {
           const Eigen::Index i = static_cast<Eigen::Index>(b);
           multiply(s, columns[0], columns[1], i / blocks, i % blocks);
@@ -138,7 +139,7 @@ void LayerStatistics::Add(int64_t first, int64_t count, const float* x, const fl
       });
       s->positions += static_cast<double>(rows);
     } else {
-      pool->ParallelFor(groups, 1, [&](size_t begin, size_t end) {
+      ParallelFor(pool, groups, 1, [&](size_t begin, size_t end) {
         RowMatrixF cx, cq;
         for (size_t g = begin; g < end; ++g) {
           Sums* s = &sums_[part][g];

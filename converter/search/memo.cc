@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cmath>
 #include <limits>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "format/bit_packing.h"
 #include "format/error.h"
+#include "format/file_io.h"
 #include "format/model_file.h"
 
 #define XXH_INLINE_ALL
@@ -20,18 +23,20 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string Hash(const std::string& text) {
-  return absl::StrCat(absl::Hex(XXH3_64bits(text.data(), text.size()), absl::kZeroPad16));
-}
+// Deeper than anything that is kept: nested values are recursive to destroy and to write.
+constexpr int kMaxDepth = 6;
 
 }  // namespace
+
+std::string Memo::Hash(const std::string& text) {
+  return absl::StrCat(absl::Hex(XXH3_64bits(text.data(), text.size()), absl::kZeroPad16));
+}
 
 absl::StatusOr<Memo> Memo::Open(const std::string& folder, const std::string& context) {
   Memo memo;
   if (folder.empty()) return memo;
   if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
-    return MakeError(errno == EACCES ? ErrorId::kPermission : ErrorId::kNotFound,
-                     absl::StrCat("cannot make the folder: ", std::strerror(errno)), {folder, "", -1, ""});
+    return ErrnoError(errno, "cannot make the folder", folder, ErrorId::kWriteFailed);
   }
   struct stat info;
   if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
@@ -52,7 +57,8 @@ std::optional<Json> Memo::Find(const std::string& key) const {
   const absl::StatusOr<Blob> file = ReadWholeFile(PathOf(key), uint64_t{1} << 32);
   if (!file.ok()) return std::nullopt;
   const char* begin = reinterpret_cast<const char*>(file->data());
-  Json json = Json::parse(begin, begin + file->size(), nullptr, /*allow_exceptions=*/false);
+  const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= kMaxDepth; };
+  Json json = Json::parse(begin, begin + file->size(), shallow, /*allow_exceptions=*/false);
   if (!json.is_object() || json.size() != 4) return std::nullopt;
   for (const char* name : {"check", "context", "key", "value"}) {
     if (!json.contains(name)) return std::nullopt;
@@ -65,13 +71,16 @@ std::optional<Json> Memo::Find(const std::string& key) const {
 
 absl::Status Memo::Keep(const std::string& key, const Json& value) const {
   if (folder_.empty()) return absl::OkStatus();
-  const Json json = {{"check", Hash(value.dump())}, {"context", context_}, {"key", key}, {"value", value}};
-  const std::string text = json.dump();
+  const std::string dumped = value.dump();
+  const std::string text = absl::StrCat("{\"check\":\"", Hash(dumped), "\",\"context\":", Json(context_).dump(),
+                                        ",\"key\":", Json(key).dump(), ",\"value\":", dumped, "}");
   return WriteFileAtomically(PathOf(key), text.data(), text.size());
 }
 
 Json ToJson(const QuantizedWeight& weight) {
   const Codebook& book = weight.fit.codebook;
+  std::string packed(PackedBytes(weight.codes.size(), book.stored_bits()), 0);
+  PackBits(weight.codes.data(), weight.codes.size(), book.stored_bits(), reinterpret_cast<uint8_t*>(packed.data()));
   Json errors = Json::array();
   for (const auto& [bits, error] : weight.errors) errors.push_back({bits, error});
   return {{"exponent_bits", book.exponent_bits},
@@ -88,7 +97,7 @@ Json ToJson(const QuantizedWeight& weight) {
           {"channel_scales", weight.fit.channel_scales},
           {"relative_mse", weight.fit.error.relative_mse},
           {"rmae", weight.fit.error.rmae},
-          {"codes", weight.codes},
+          {"codes", absl::BytesToHexString(packed)},
           {"bias", weight.bias},
           {"notes", weight.notes},
           {"errors", errors}};
@@ -96,6 +105,7 @@ Json ToJson(const QuantizedWeight& weight) {
 
 std::optional<QuantizedWeight> WeightFromJson(const Json& json, size_t elements, size_t channels) {
   QuantizedWeight weight;
+  std::string packed;
   try {
     Codebook& book = weight.fit.codebook;
     json.at("exponent_bits").get_to(book.exponent_bits);
@@ -112,7 +122,7 @@ std::optional<QuantizedWeight> WeightFromJson(const Json& json, size_t elements,
     json.at("channel_scales").get_to(weight.fit.channel_scales);
     json.at("relative_mse").get_to(weight.fit.error.relative_mse);
     json.at("rmae").get_to(weight.fit.error.rmae);
-    json.at("codes").get_to(weight.codes);
+    packed = absl::HexStringToBytes(json.at("codes").get<std::string>());
     json.at("bias").get_to(weight.bias);
     json.at("notes").get_to(weight.notes);
     for (const Json& pair : json.at("errors")) weight.errors[pair.at(0).get<int>()] = pair.at(1).get<double>();
@@ -120,11 +130,19 @@ std::optional<QuantizedWeight> WeightFromJson(const Json& json, size_t elements,
     return std::nullopt;
   }
   const Codebook& book = weight.fit.codebook;
-  const auto fits = [&](const std::vector<float>& list) { return list.empty() || list.size() == channels; };
-  const bool valid = book.Validate().ok() && weight.codes.size() == elements && fits(weight.fit.channel_scales) &&
-                     fits(weight.bias) && std::all_of(weight.codes.begin(), weight.codes.end(), [&](uint8_t code) {
-                       return book.is_valid_code(code);
-                     });
+  const auto fits = [&](const std::vector<float>& list, float least) {
+    return (list.empty() || list.size() == channels) &&
+           std::all_of(list.begin(), list.end(), [&](float v) { return v > least && std::isfinite(v); });
+  };
+  const bool known_rule = book.encode_rule == EncodeRule::kNearest || book.encode_rule == EncodeRule::kLog;
+  if (!known_rule || !book.Validate().ok() || packed.size() != PackedBytes(elements, book.stored_bits()) ||
+      !fits(weight.fit.channel_scales, 0) || !fits(weight.bias, -std::numeric_limits<float>::infinity())) {
+    return std::nullopt;
+  }
+  weight.codes.resize(elements);
+  UnpackBits(reinterpret_cast<const uint8_t*>(packed.data()), book.stored_bits(), 0, elements, weight.codes.data());
+  const bool valid =
+      std::all_of(weight.codes.begin(), weight.codes.end(), [&](uint8_t code) { return book.is_valid_code(code); });
   if (!valid) return std::nullopt;
   return weight;
 }

@@ -21,6 +21,9 @@ class Memo {
   // Errors: kNotFound, kPermission, kNotRegular.
   static absl::StatusOr<Memo> Open(const std::string& folder, const std::string& context);
 
+  // 16 hexadecimal digits.
+  static std::string Hash(const std::string& text);
+
   // Nothing when there is none, or when its file is damaged.
   std::optional<nlohmann::json> Find(const std::string& key) const;
   // Written whole or not at all. Errors: those of WriteFileAtomically.

@@ -32,7 +32,18 @@ const BatchInput* Find(const Batch& batch, const std::string& name) {
   return it == batch.inputs.end() ? nullptr : &*it;
 }
 
+// By the exactness contract they all give the same bits; the first that takes a node runs it.
+std::vector<std::string> ExactBackends(const Registry& registry) {
+  std::vector<std::string> names;
+  for (const char* name : {"exponent", "onednn-codebook", "histogram"}) {
+    if (registry.Find(name) != nullptr) names.push_back(name);
+  }
+  return names;
+}
+
 }  // namespace
+
+bool Runner::RunsQuantized(const Registry& registry) { return !ExactBackends(registry).empty(); }
 
 Runner::Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
                std::string float_backend, std::shared_ptr<ThreadPool> pool, RunnerProgress progress)
@@ -46,10 +57,7 @@ Runner::Runner(const Graph& graph, const Dataset& calibration, const Dataset& se
       guard_{calibration, {}},
       simulation_guard_{calibration, {}} {
   registry_.Add(MakeRoundTripBackend());
-  // By the exactness contract they all give the same bits; the first that takes a node runs it.
-  for (const char* name : {"exponent", "onednn-codebook", "histogram"}) {
-    if (registry.Find(name) != nullptr) exact_backends_.push_back(name);
-  }
+  exact_backends_ = ExactBackends(registry);
 }
 
 Progress Runner::PhaseProgress(const std::string& phase) const {
@@ -171,6 +179,7 @@ absl::Status Runner::Prepare(int64_t samples, Guard* guard) {
   TALLY_RETURN_IF_ERROR(guard->data.Stride(0, (guard->data.size() + samples - 1) / samples));
   EvalOptions options;
   options.keep_logits = true;
+  options.score = false;
   TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, guard->data, options));
   guard->outputs = std::move(result.logits);
   return absl::OkStatus();
@@ -179,11 +188,13 @@ absl::Status Runner::Prepare(int64_t samples, Guard* guard) {
 absl::StatusOr<double> Runner::ErrorOn(const Guard& guard, Session& session, const char* phase) const {
   EvalOptions options;
   options.keep_logits = true;
+  options.score = false;
   if (phase != nullptr) options.progress = PhaseProgress(phase);
   TALLY_ASSIGN_OR_RETURN(const EvalResult result, Evaluate(session, guard.data, options));
   double signal = 0, noise = 0;
   for (size_t i = 0; i < std::min(guard.outputs.size(), result.logits.size()); ++i) {
     const double x = guard.outputs[i], e = x - static_cast<double>(result.logits[i]);
+    if (!std::isfinite(x) || !std::isfinite(e)) continue;  // a masked output, for example
     signal += x * x;
     noise += e * e;
   }

@@ -28,8 +28,9 @@ class Runner {
   Runner(const Graph& graph, const Dataset& calibration, const Dataset& selection, const Registry& registry,
          std::string float_backend, std::shared_ptr<ThreadPool> pool, RunnerProgress progress);
 
-  // Whether this build can run quantized graphs.
-  bool runs_quantized() const { return !exact_backends_.empty(); }
+  // Whether a registry's backends can run quantized graphs.
+  static bool RunsQuantized(const Registry& registry);
+  bool runs_quantized() const { return RunsQuantized(registry_); }
 
   // Sessions on the float backend and on an exact one.
   absl::StatusOr<Session> FloatSession(const Graph& graph) const;

@@ -1,6 +1,7 @@
 #include "converter/search/sensitivity.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "converter/search/simulation.h"
@@ -18,7 +19,8 @@ absl::StatusOr<Sensitivity> MeasureSensitivity(const Graph& graph, const Targets
   if (const std::optional<nlohmann::json> kept = memo.Find(memo_key); kept && kept->is_array()) {
     std::vector<double> values;
     for (const nlohmann::json& value : *kept) values.push_back(value.is_number() ? value.get<double>() : -1);
-    if (values.size() == weights + activations && *std::min_element(values.begin(), values.end()) >= 0) {
+    if (!values.empty() && values.size() == weights + activations &&
+        *std::min_element(values.begin(), values.end()) >= 0) {
       sensitivity.weights.assign(values.begin(), values.begin() + static_cast<int64_t>(weights));
       sensitivity.activations.assign(values.begin() + static_cast<int64_t>(weights), values.end());
       return sensitivity;
@@ -47,7 +49,9 @@ void ScaleErrors(const std::vector<double>& measured, const Allocation& allocati
   for (size_t i = 0; i < items->size(); ++i) {
     std::vector<BitOption>& options = (*items)[i].options;
     const double own = options[allocation[i]].error;
-    const double factor = own > 0 ? measured[i] / own : 0;
+    // A tensor that did not err where it was measured keeps what is known of it alone.
+    if (!(own > 0) || !std::isfinite(own) || !std::isfinite(measured[i])) continue;
+    const double factor = measured[i] / own;
     for (BitOption& option : options) option.error *= factor;
   }
 }

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "format/error.h"
 
 namespace tally {
@@ -37,6 +39,13 @@ bool HasCorrectableBias(const Graph& graph, const WeightTarget& target, std::vec
   return true;
 }
 
+// Everything in a codebook that changes a code or a value.
+std::string Describe(const Codebook& book) {
+  return absl::StrCat(book.exponent_bits, book.is_signed, GridName(book.grid), EncodeRuleName(book.encode_rule), " ",
+                      absl::StrJoin(book.mantissas, ","), absl::StrFormat(" %a %a", book.scale, book.inverse_scale),
+                      absl::StrFormat(" %a %a %a", book.base, book.alpha, book.beta));
+}
+
 class Quantizer {
  public:
   Quantizer(const Graph& graph, const Targets& targets, const std::vector<Codebook>& activations,
@@ -59,9 +68,15 @@ class Quantizer {
   }
 
   absl::StatusOr<std::vector<QuantizedWeight>> Run() {
+    // Activations without weights of their own (products of two) come first: they are few.
+    for (size_t a = 0; a < activations_.size(); ++a) {
+      if (targets_.activations[a].weights.empty()) Depend(Describe(activations_[a]));
+    }
     size_t done = 0;
     for (size_t a : order_) {
+      Depend(Describe(activations_[a]));
       TALLY_RETURN_IF_ERROR(Layers(a));
+      for (int w : targets_.activations[a].weights) Depend(KeyOf(static_cast<size_t>(w)));
       if (options_.progress) options_.progress(static_cast<double>(++done) / static_cast<double>(order_.size()));
     }
     return std::move(weights_);
@@ -125,7 +140,18 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  std::string KeyOf(size_t w) const { return absl::StrCat("weight ", w, " ", options_.key); }
+  // What a weight's result depends on: its number, its options, and `before_`, the same of all layers before it.
+  std::string KeyOf(size_t w) const {
+    const WeightFitOptions fit = fit_(w);
+    std::string key = absl::StrCat("weight ", w, " n ", fit.exponent_bits, " base ", fit.base.value_or(0), " errors ");
+    if (!options_.error_bits.empty()) {
+      for (int bits : options_.error_bits[w]) absl::StrAppend(&key, bits, " ");
+    }
+    return absl::StrCat(key, "after ", before_);
+  }
+
+  // From here on results depend on this too.
+  void Depend(const std::string& on) { before_ = Memo::Hash(absl::StrCat(before_, on)); }
 
   // Whether the weight was quantized before.
   bool Recall(size_t w) {
@@ -150,7 +176,8 @@ class Quantizer {
     TALLY_ASSIGN_OR_RETURN(weights_[w], search.Quantize(fit));
     if (!options_.error_bits.empty()) {
       for (int bits : options_.error_bits[w]) {
-        TALLY_ASSIGN_OR_RETURN(weights_[w].errors[bits], search.ErrorAt(fit, bits));
+        TALLY_ASSIGN_OR_RETURN(const double error, search.ErrorAt(fit, bits));
+        if (std::isfinite(error)) weights_[w].errors[bits] = error;
       }
     }
     if (centered) {
@@ -172,6 +199,7 @@ class Quantizer {
   const std::vector<TensorType>& types_;
   const SequentialOptions& options_;
   ThreadPool* const pool_;
+  std::string before_;
   std::vector<size_t> order_;  // activation targets
   Graph quantized_;            // as far as it is quantized
   StagedRun run_;

@@ -3,7 +3,6 @@
 #define TALLY_CONVERTER_SEARCH_SEQUENTIAL_H_
 
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,9 +20,8 @@ struct SequentialOptions {
   uint64_t seed = 1;
   // Of each weight, the exponent bits at which QuantizedWeight::errors are wanted; empty: none.
   std::vector<std::vector<int>> error_bits;
-  // Finished layers are kept under this key, which stands for all arguments.
+  // Finished layers are kept here, under keys made of all that came before them and of their own options.
   const Memo* memo = nullptr;
-  std::string key;
   SessionMaker make_float, make_quantized;
   std::function<void(double done)> progress;
 };

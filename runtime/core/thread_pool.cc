@@ -34,8 +34,8 @@ void* WaitAtGate(void* gate) {
   return nullptr;
 }
 
-}  // namespace
-
+// Whether `count` more threads can be started now; kOutOfMemory when not. Another process may still take them before
+// the pool does.
 absl::Status CheckThreadsStart(int count) {
   std::vector<pthread_t> threads(static_cast<size_t>(count));
   pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
@@ -52,6 +52,8 @@ absl::Status CheckThreadsStart(int count) {
                    absl::StrCat("cannot start thread ", started + 1, " of ", count,
                                 " beside this one: ", std::strerror(error), "; fewer threads may do"));
 }
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads, Idle idle) {
   if (num_threads < 0 || num_threads > kMaxThreads) {
@@ -74,6 +76,8 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads, 
   const uint32_t flags = sleeps ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
   return std::unique_ptr<ThreadPool>(new ThreadPool(pool, num_threads, flags));
 }
+
+bool ThreadPool::usable() const { return pool_ == nullptr || pid_ == getpid(); }
 
 ThreadPool::~ThreadPool() {
   if (pool_ != nullptr) pthreadpool_destroy(pool_);

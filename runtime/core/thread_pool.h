@@ -4,6 +4,9 @@
 #ifndef TALLY_RUNTIME_CORE_THREAD_POOL_H_
 #define TALLY_RUNTIME_CORE_THREAD_POOL_H_
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,7 +23,8 @@ class TALLY_API ThreadPool {
  public:
   // `num_threads` counts the calling thread; 0 = one per CPU that the process may run on, 1 = no worker at all.
   // Between calls workers spin for some milliseconds, which makes the next call fast, or sleep at once, which leaves
-  // their CPUs to others. They always sleep where there are more of them than CPUs.
+  // their CPUs to others (after a call of XNNPACK's they spin all the same). They always sleep where there are more of
+  // them than CPUs.
   // Errors: kBadThreadCount, kOutOfMemory.
   enum class Idle { kSpin, kSleep };
   static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(int num_threads, Idle idle = Idle::kSpin);
@@ -29,6 +33,8 @@ class TALLY_API ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return num_threads_; }
+  // False in a child of fork(), where the workers do not exist.
+  bool usable() const;
 
   // Calls fn(begin, end) on disjoint ranges of at most `tile` that cover [0, count). Returns when all are done.
   // fn must not throw.
@@ -43,17 +49,14 @@ class TALLY_API ThreadPool {
 
  private:
   ThreadPool(pthreadpool* pool, int num_threads, uint32_t flags)
-      : pool_(pool), num_threads_(num_threads), flags_(flags) {}
+      : pool_(pool), num_threads_(num_threads), flags_(flags), pid_(getpid()) {}
   void Run(size_t count, size_t tile, void* context, void (*task)(void*, size_t, size_t));
 
   pthreadpool* pool_;
   int num_threads_;
   uint32_t flags_;  // of pthreadpool, for every call
+  pid_t pid_;
 };
-
-// Whether `count` more threads can be started now; kOutOfMemory when not. For libraries that would end or hang the
-// process.
-TALLY_API absl::Status CheckThreadsStart(int count);
 
 // Puts the calling thread's floating-point state to round-to-nearest, denormals kept, exceptions masked, and restores
 // the caller's on destruction, so that results do not depend on it.

@@ -259,6 +259,9 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
       symbol_values[static_cast<size_t>(it - graph.symbols.begin())] = extent;
     }
     impl->pool = options.thread_pool;
+    if (impl->pool != nullptr && !impl->pool->usable()) {
+      return MakeError(ErrorId::kAfterFork, "the thread pool was made before fork(); its threads do not exist here");
+    }
     if (impl->pool == nullptr) {
       TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
     }

@@ -276,10 +276,17 @@ TEST(Session, UseAfterForkIsAnErrorNotAHang) {
   SessionOptions options = OnFake();
   options.num_threads = 2;
   Session session = MakeSession(options);
+  auto pool = ThreadPool::Create(2);
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  const std::shared_ptr<ThreadPool> shared = *std::move(pool);
   const pid_t child = fork();
   if (child == 0) {
     std::vector<float> y, z;
-    _exit(CodeOf(RunSmall(session, &y, &z)) == "TLY-E7004" ? 0 : 1);
+    const bool run = CodeOf(RunSmall(session, &y, &z)) == "TLY-E7004";
+    options.thread_pool = shared;
+    absl::StatusOr<Model> model = Model::FromGraph(SmallGraph());
+    const bool create = model.ok() && CodeOf(Session::Create(*model, options, FakeRegistry()).status()) == "TLY-E7004";
+    _exit(run && create ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);

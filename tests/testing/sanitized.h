@@ -12,6 +12,13 @@ inline constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_fea
 inline constexpr bool kSanitized = false;
 #endif
 
+// Whether code runs many times slower than it is meant to.
+#if defined(NDEBUG)
+inline constexpr bool kSlow = kSanitized;
+#else
+inline constexpr bool kSlow = true;
+#endif
+
 }  // namespace tally::testing
 
 #endif  // TALLY_TESTS_TESTING_SANITIZED_H_

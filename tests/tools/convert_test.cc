@@ -38,6 +38,8 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--keep", "int4"},
       {"--rounding", "stochastic"},
       {"--levels", "uniform", "--strategy", "dnateq"},
+      {"--levels", "uniform", "--encode", "log"},
+      {"--levels", "uniform", "--grid", "real"},
       {"--calibration-samples", "0"},
       {"--grid", "q8"},
       {"--strategy", "random"},
@@ -66,6 +68,10 @@ TEST_F(ConvertTest, FindsUnusableOutputsBeforeItSearches) {
   EXPECT_THAT(Convert({"--report", Path("x.npy")}).err, HasSubstr("report"));
   EXPECT_EQ(Convert({"--report", Path("report")}).status, 4);
   EXPECT_FALSE(testing::Exists(Path("report"))) << "made although nothing was converted";
+  EXPECT_THAT(Convert({"--resume", Path("x.npy")}).err, HasSubstr("TLY-E0403"));
+  EXPECT_THAT(Convert({"--resume", Path("no/such")}).err, HasSubstr("TLY-E0401"));
+  EXPECT_THAT(Convert({"--resume", Path("out.tally")}).err, HasSubstr("TLY-E0406"));
+  EXPECT_FALSE(testing::Exists(Path("out.tally")));
 }
 
 TEST_F(ConvertTest, WritesOverNoFileThatItReads) {

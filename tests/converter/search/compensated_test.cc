@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "converter/search/cholesky.h"
+#include "converter/search/codebook_refit.h"
 #include "converter/search/random.h"
 
 namespace tally {
@@ -163,6 +164,45 @@ TEST(LayerStatistics, CovarianceOfDepthwiseColumns) {
     EXPECT_LT((moments[static_cast<size_t>(g)].qq - expected).cwiseAbs().maxCoeff(), 1e-6) << g;
     EXPECT_EQ(moments[static_cast<size_t>(g)].positions, 16);
   }
+}
+
+// Weights that are exactly another codebook's values, with that one's codes: least squares finds it.
+TEST(RefitCodebook, FindsTheCodebookThatWeightsCameFrom) {
+  const Codebook truth = FourBits();
+  Codebook start = truth;
+  for (int32_t& m : start.mantissas) m = std::min(127, m + 4);
+  const Eigen::Index rows = 24, k = 60;
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * k));
+  std::vector<float> scales;
+  uint64_t seed = 5;
+  for (Eigen::Index r = 0; r < rows; ++r) scales.push_back(0.5f + 0.05f * static_cast<float>(r));
+  RowMatrix weights(rows, k);
+  for (Eigen::Index i = 0; i < weights.size(); ++i) {
+    uint8_t code = static_cast<uint8_t>(NextRandom(&seed) % 16);
+    if (!truth.is_valid_code(code)) code = 0;
+    codes[static_cast<size_t>(i)] = code;
+    weights.data()[i] = truth.Values()[code] * static_cast<double>(scales[static_cast<size_t>(i / k)]);
+  }
+  Moments moments;
+  moments.qq = CorrelatedCovariance(k, 21);
+  for (int threads : {1, 3}) {
+    const auto refit = RefitCodebook(start, codes, scales, {weights}, {moments}, Pool(threads).get());
+    ASSERT_TRUE(refit.has_value());
+    EXPECT_TRUE(refit->Validate().ok()) << refit->Validate();
+    EXPECT_EQ(refit->mantissas, truth.mantissas);
+    EXPECT_NEAR(static_cast<double>(refit->scale / truth.scale), 1, 1e-5);
+  }
+}
+
+TEST(RefitCodebook, LeavesAloneWhatItCannotFit) {
+  const RowMatrix weights = RandomMatrix(2, 6, 1);
+  Moments still;
+  still.qq = RowMatrix::Zero(6, 6);
+  EXPECT_FALSE(RefitCodebook(FourBits(), std::vector<uint8_t>(12, 1), {}, {weights}, {still}, Pool(1).get()));
+  const auto real = MakeCodebook(3, true, Grid::kReal, EncodeRule::kNearest, 1.5, 0.1, 0.02);
+  ASSERT_TRUE(real.ok());
+  still.qq.setIdentity();
+  EXPECT_FALSE(RefitCodebook(*real, std::vector<uint8_t>(12, 1), {}, {weights}, {still}, Pool(1).get()));
 }
 
 }  // namespace

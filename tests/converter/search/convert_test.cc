@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -122,31 +123,61 @@ TEST(Convert, CompensatedRoundingIsNotThePapers) {
   EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
 }
 
-// Steps that were kept are taken up, whatever is missing is made again, and damaged ones are ignored: the same bytes.
+using std::filesystem::directory_iterator;
+
+std::vector<uint8_t> BytesOf(const ConvertOptions& options) {
+  const auto result = ConvertToy(options);
+  EXPECT_TRUE(result.ok()) << result.status();
+  if (!result.ok()) return {};
+  const auto file = SerializeModel(result->graph);
+  EXPECT_TRUE(file.ok()) << file.status();
+  return *file;
+}
+
+// The files of a folder with the time of their last change.
+std::map<std::string, std::filesystem::file_time_type> Times(const std::string& folder) {
+  std::map<std::string, std::filesystem::file_time_type> times;
+  for (const auto& entry : directory_iterator(folder)) times[entry.path()] = entry.last_write_time();
+  return times;
+}
+
+// Steps that were kept are taken up, what is missing or damaged is made again: the same bytes.
 TEST(Convert, ResumesToTheSameBytes) {
-  const std::string folder = testing::TempDir() + "/search";
-  const auto convert = [&](const std::string& resume, double target) {
-    ConvertOptions options = OneThread();
-    options.resume = resume;
-    options.target_bits = target;
-    const auto result = ConvertToy(options);
-    EXPECT_TRUE(result.ok()) << result.status();
-    const auto file = SerializeModel(result->graph);
-    EXPECT_TRUE(file.ok()) << file.status();
-    return *file;
-  };
-  const std::vector<uint8_t> expected = convert("", 3.5);
-  EXPECT_EQ(convert(folder, 3.5), expected);
-  std::vector<std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.push_back(entry.path());
-  ASSERT_GE(files.size(), 9u);  // two passes of four weights, and the sensitivity
-  for (size_t i = 0; i < files.size(); ++i) {
-    if (i % 3 == 0) std::filesystem::remove(files[i]);
-    if (i % 3 == 1) std::filesystem::resize_file(files[i], std::filesystem::file_size(files[i]) / 2);
+  ConvertOptions options = OneThread();
+  options.target_bits = 3.5;
+  const std::vector<uint8_t> expected = BytesOf(options);
+  options.resume = testing::TempDir() + "/search";
+  EXPECT_EQ(BytesOf(options), expected);
+  const auto first = Times(options.resume);
+  ASSERT_GE(first.size(), 9u);  // two passes of four weights, and the sensitivity
+  EXPECT_EQ(BytesOf(options), expected);
+  EXPECT_EQ(Times(options.resume), first) << "nothing is done again";
+  size_t i = 0;
+  for (const auto& [file, time] : first) {
+    if (i % 3 == 0) std::filesystem::remove(file);
+    if (i % 3 == 1) std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+    ++i;
   }
-  EXPECT_EQ(convert(folder, 3.5), expected);
-  // Another goal shares the measurement.
-  EXPECT_EQ(convert(folder, 4.5), convert("", 4.5));
+  EXPECT_EQ(BytesOf(options), expected);
+  EXPECT_EQ(Times(options.resume).size(), first.size());
+}
+
+// What other goals left in the folder changes nothing, and what they share is not done again.
+TEST(Convert, ResumesAfterAnotherGoal) {
+  ConvertOptions fixed = OneThread(), free = OneThread();
+  fixed.weight_bits = 4;
+  free.target_bits = 4.5;
+  const std::vector<uint8_t> fixed_bytes = BytesOf(fixed), free_bytes = BytesOf(free);
+  fixed.resume = free.resume = testing::TempDir() + "/search";
+  EXPECT_EQ(BytesOf(fixed), fixed_bytes);
+  EXPECT_EQ(BytesOf(free), free_bytes);
+  const auto before = Times(free.resume);
+  free.target_bits = 4.2;
+  BytesOf(free);
+  const auto after = Times(free.resume);
+  for (const auto& [file, time] : before) EXPECT_EQ(after.at(file), time) << "done again: " << file;
+  free.resume.clear();
+  EXPECT_EQ(BytesOf(fixed), fixed_bytes);
 }
 
 TEST(Convert, MeasuresWhatEachTensorCostsTheOutput) {

@@ -94,6 +94,22 @@ TEST(ArgMax, TakesTheFirstOfEqualsAndNeverNan) {
   EXPECT_EQ(ArgMax(low.data(), 2), 1);
 }
 
+TEST(CompareLikelihoods, ComparesProbabilitiesOfTheRightAnswers) {
+  EvalResult a, b;
+  a.likelihoods = {0.9, 0.8};
+  b.likelihoods = {0.7, 0.8};
+  EXPECT_NEAR(CompareLikelihoods(a, b).drop, 10, 1e-12);
+  EXPECT_NEAR(CompareLikelihoods(a, b).standard_error, 100 * 0.1 / std::sqrt(2.0), 1e-12);
+}
+
+TEST(Agreement, CountsEqualAnswers) {
+  EvalResult a, b;
+  a.answers = {1, 2, 3, -1};
+  b.answers = {1, 2, 4, -1};
+  EXPECT_EQ(Agreement(a, b), 75);
+  EXPECT_EQ(Agreement(a, EvalResult()), 0);
+}
+
 TEST(ComparePaired, GivesTheStandardErrorOfTheMeanDifference) {
   EvalResult a, b;
   a.correct = {1, 1, 1, 1, 0, 0, 0, 0};
