@@ -205,7 +205,9 @@ TEST_F(RunTest, EveryReportSaysWhereItWasMeasured) {
     EXPECT_THAT(testing::ReadText(Path(page)), HasSubstr("<td>compiler</td>")) << page;
   }
   const Ended eval = Tally({"eval", Path("model.tally"), "--data", Path("data.json"), "--json", "-"});
-  for (const auto& [name, version] : eval.json()["environment"]["versions"].items()) EXPECT_NE(version, "") << name;
+  const nlohmann::json versions = eval.json()["environment"]["versions"];
+  EXPECT_FALSE(versions.empty());
+  for (const auto& [name, version] : versions.items()) EXPECT_NE(version, "") << name;
 }
 
 TEST_F(RunTest, PrintsTheLargestOfEachSample) {
