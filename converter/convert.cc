@@ -9,7 +9,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "converter/option_names.h"
+#include "converter/options.h"
 #include "converter/search/candidates.h"
 #include "converter/search/memo.h"
 #include "converter/search/runner.h"
@@ -20,9 +20,6 @@
 #include "format/model_file.h"
 #include "runtime/core/thread_pool.h"
 #include "runtime/exec/infer.h"
-
-#define XXH_INLINE_ALL
-#include "xxhash.h"
 
 namespace tally {
 namespace {
@@ -82,14 +79,12 @@ class Converter {
         labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
         runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend, pool,
                 options.progress),
-        pool_(std::move(pool)),
-        compensates_(*options_.rounding == Rounding::kCompensated) {}
+        pool_(std::move(pool)) {}
 
   absl::StatusOr<ConvertResult> Run() {
     TALLY_RETURN_IF_ERROR(CheckOptions(options_));
     TALLY_ASSIGN_OR_RETURN(calibration_hash_, calibration_.Hash());
-    TALLY_ASSIGN_OR_RETURN(const std::string context, MemoContext());
-    TALLY_ASSIGN_OR_RETURN(memo_, Memo::Open(options_.resume, context));
+    TALLY_ASSIGN_OR_RETURN(memo_, OpenMemo());
     TALLY_RETURN_IF_ERROR(Analyse());
     const absl::StatusOr<EvalResult> float_result = runner_.EvaluateFloat();
     if (float_result.ok()) float_result_ = *float_result;
@@ -106,18 +101,19 @@ class Converter {
   }
 
  private:
-  // All that the steps of a search depend on but the goal.
-  absl::StatusOr<std::string> MemoContext() const {
+  // Steps are kept under all that they depend on but the goal.
+  absl::StatusOr<Memo> OpenMemo() const {
+    if (options_.resume.empty()) return Memo();
     ConvertOptions without_goal = options_;
     without_goal.weight_bits = without_goal.activation_bits = std::nullopt;
     without_goal.max_drop = without_goal.target_bits = without_goal.activation_target_bits = std::nullopt;
     without_goal.target_size = std::nullopt;
-    std::string context = absl::StrCat(options_.tool_version, " ", options_.float_backend);
-    for (const auto& [name, value] : OptionNames(without_goal)) absl::StrAppend(&context, " ", name, "=", value);
-    if (options_.resume.empty()) return context;
     TALLY_ASSIGN_OR_RETURN(const std::vector<uint8_t> file, SerializeModel(graph_));
-    return absl::StrCat(context, " model=", absl::Hex(XXH3_64bits(file.data(), file.size())),
-                        " calibration=", calibration_hash_);
+    std::string context =
+        absl::StrCat(options_.tool_version, " ", options_.float_backend, " calibration=", calibration_hash_,
+                     " model=", Memo::Hash(std::string(file.begin(), file.end())));
+    for (const auto& [name, value] : OptionNames(without_goal)) absl::StrAppend(&context, " ", name, "=", value);
+    return Memo::Open(options_.resume, context);
   }
 
   // Finds what can be quantized, calibrates, and fits everything at every width.
@@ -130,20 +126,18 @@ class Converter {
     extents_ = SymbolValues(graph_, shapes);
     TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents_));
     std::vector<bool> target_non_negative;
-    std::vector<int64_t> elements;
     for (const ActivationTarget& a : targets_.activations) {
       target_non_negative.push_back(non_negative[static_cast<size_t>(a.tensor)]);
       // The network's own inputs are outside the mean: they take no share of a budget.
-      elements.push_back(a.network_input ? 0 : types_[static_cast<size_t>(a.tensor)].elements());
+      elements_.push_back(a.network_input ? 0 : types_[static_cast<size_t>(a.tensor)].elements());
     }
     search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), target_non_negative,
                                              MakeSearchOptions(options_));
     TALLY_RETURN_IF_ERROR(search_->FitAll(pool_.get(), PhaseProgress("fit codebooks")));
     weights_ = search_->WeightItems();
-    elements_ = std::move(elements);
     activations_ = search_->ActivationItems(elements_, allow_q14_);
     CandidateOptions candidates;
-    candidates.compensates = compensates_;
+    candidates.compensates = compensates();
     candidates.shares_base = SharesBase(options_);
     candidates.seed = options_.seed;
     candidates.memo = &memo_;
@@ -157,6 +151,8 @@ class Converter {
     if (!options_.progress) return nullptr;
     return [this, phase](double done) { options_.progress(phase, done); };
   }
+
+  bool compensates() const { return options_.rounding == Rounding::kCompensated; }
 
   // Mean stored bits asked for. A fixed number leaves one option per tensor, which the budget must admit.
   double WeightMean() const { return options_.weight_bits ? 8 : options_.target_bits.value_or(kDefaultWeightTarget); }
@@ -194,7 +190,7 @@ class Converter {
       activations_ = search_->ActivationItems(elements_, allow_q14_);
     }
     // Not part of the paper's method; compensated rounding has corrected already.
-    if (options_.strategy == Strategy::kDnateq || compensates_) return absl::OkStatus();
+    if (options_.strategy == Strategy::kDnateq || compensates()) return absl::OkStatus();
     TALLY_ASSIGN_OR_RETURN(const double error, OutputError(weights, activations));
     candidates_->set_correct_bias(true);
     TALLY_ASSIGN_OR_RETURN(const double corrected, OutputError(weights, activations));
@@ -248,40 +244,35 @@ class Converter {
     return Usage(absl::StrCat("the target for ", what, " is below ", least, " mean stored bits, the least possible"));
   }
 
-  // The better of two sets of choices by the error of the output.
-  absl::StatusOr<Choices> BetterOf(Choices a, Choices b) {
-    if (!runner_.runs_quantized()) return a;
-    TALLY_ASSIGN_OR_RETURN(const double error_a, candidates_->OutputError(a));
-    TALLY_ASSIGN_OR_RETURN(const double error_b, candidates_->OutputError(b));
-    return error_b < error_a ? b : a;
-  }
-
   absl::StatusOr<Allocation> UniformActivations() const {
     return Require(AllocateUniform(activations_, ActivationMean() * SumOfElements(activations_)), activations_,
                    "activations");
   }
 
+  // Uniform bits or those of the least estimated errors, whichever the output prefers: first of weights, then of
+  // activations.
   absl::StatusOr<Choices> ChooseWithin(double weight_budget) {
-    TALLY_ASSIGN_OR_RETURN(const Allocation w, Require(AllocateUniform(weights_, weight_budget), weights_, "weights"));
-    TALLY_ASSIGN_OR_RETURN(const Allocation a, UniformActivations());
+    TALLY_ASSIGN_OR_RETURN(Allocation w, Require(AllocateUniform(weights_, weight_budget), weights_, "weights"));
+    TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
     TALLY_RETURN_IF_ERROR(MeasureItems());
-    Choices choices = MakeChoices(w, a);
-    const std::optional<Allocation> best_w = AllocateLeastError(weights_, weight_budget);
-    if (best_w && *best_w != w) {
-      TALLY_ASSIGN_OR_RETURN(choices, BetterOf(std::move(choices), MakeChoices(*best_w, a)));
+    if (!runner_.runs_quantized()) return MakeChoices(w, a);
+    TALLY_ASSIGN_OR_RETURN(double error, OutputError(w, a));
+    if (const auto best = AllocateLeastError(weights_, weight_budget)) {
+      TALLY_ASSIGN_OR_RETURN(const double other, OutputError(*best, a));
+      if (other < error) error = other, w = *best;
     }
-    const std::optional<Allocation> best_a =
-        AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_));
-    if (!best_a || *best_a == a) return choices;
-    Choices other = MakeChoices(w, *best_a);
-    other.weights = choices.weights;
-    search_->ChooseGrids(allow_q14_, &other);
-    return BetterOf(std::move(choices), std::move(other));
+    if (const auto best = AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_))) {
+      TALLY_ASSIGN_OR_RETURN(const double other, OutputError(w, *best));
+      if (other < error) a = *best;
+    }
+    return MakeChoices(w, a);
   }
 
   // Allocations of bits to weights, from the most to the fewest.
-  std::vector<Allocation> WeightFront() const {
-    std::vector<Allocation> front = {AllocateByThreshold(weights_, -1)};
+  const std::vector<Allocation>& WeightFront() {
+    std::vector<Allocation>& front = front_;
+    if (!front.empty()) return front;
+    front.push_back(AllocateByThreshold(weights_, -1));
     const auto add = [&](const Allocation& allocation) {
       if (allocation != front.back()) front.push_back(allocation);
     };
@@ -302,7 +293,7 @@ class Converter {
     return front;
   }
 
-  std::vector<ConvertReport::FrontPoint> Front() const {
+  std::vector<ConvertReport::FrontPoint> Front() {
     std::vector<ConvertReport::FrontPoint> front;
     for (const Allocation& allocation : WeightFront()) {
       ConvertReport::FrontPoint point;
@@ -318,7 +309,7 @@ class Converter {
     TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
     TALLY_RETURN_IF_ERROR(MeasureItems());
     if (const auto best = AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_))) a = *best;
-    const std::vector<Allocation> front = WeightFront();
+    const std::vector<Allocation>& front = WeightFront();
     TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], a));
     goal_reached_ = best.drop <= *options_.max_drop;
     // The point with the fewest bits that pass is picked for its luck on these samples, too: other data show more loss.
@@ -385,9 +376,14 @@ class Converter {
       TALLY_ASSIGN_OR_RETURN(const double size, SizeOf(trial.graph));
       if (size <= target) return Finish(choices, /*measure=*/true);
       // What was refined since takes more than the smallest file did.
-      if (budget <= least_bits) return Finish(least, /*measure=*/true);
+      if (budget <= least_bits) break;
       budget -= 8 * (size - target);
     }
+    TALLY_ASSIGN_OR_RETURN(ConvertResult result, Finish(least, /*measure=*/true));
+    TALLY_ASSIGN_OR_RETURN(bytes, SizeOf(result.graph));
+    if (bytes <= target) return result;
+    return Usage(absl::StrCat("target size ", *options_.target_size, " is below ", static_cast<uint64_t>(bytes),
+                              ", the least possible"));
   }
 
   static absl::StatusOr<double> SizeOf(const Graph& graph) {
@@ -434,22 +430,16 @@ class Converter {
 
   absl::Status RecordFits(const Choices& choices, ConvertResult* result) {
     TALLY_ASSIGN_OR_RETURN(const QuantizedNetwork* network, candidates_->Quantize(choices));
-    const auto record = [&](int tensor_index, const std::string& node, bool is_weight, int64_t elements,
-                            const Codebook& codebook, const FitRecord& fit, const std::string& reason,
-                            const BitItem& item, const Magnitudes& magnitudes) {
-      Tensor& tensor = result->graph.tensors[static_cast<size_t>(tensor_index)];
+    const auto record = [&](int index, const Codebook& codebook, const FitRecord& fit, const BitItem& item,
+                            const Magnitudes& magnitudes, TensorReport report) {
+      Tensor& tensor = result->graph.tensors[static_cast<size_t>(index)];
       tensor.fit = fit;
-      TensorReport report = {tensor.name,
-                             node,
-                             is_weight,
-                             elements,
-                             codebook,
-                             fit.rmae,
-                             fit.rmae_uniform_max,
-                             fit.rmae_uniform_clipped,
-                             reason,
-                             {},
-                             Describe(magnitudes)};
+      report.tensor = tensor.name;
+      report.codebook = codebook;
+      report.rmae = fit.rmae;
+      report.rmae_uniform_max = fit.rmae_uniform_max;
+      report.rmae_uniform_clipped = fit.rmae_uniform_clipped;
+      report.distribution = Describe(magnitudes);
       for (const BitOption& option : item.options) {
         if (has_output_errors_) report.output_errors[option.stored_bits] = option.error;
       }
@@ -457,27 +447,30 @@ class Converter {
     };
     for (size_t i = 0; i < network->weights.size(); ++i) {
       const WeightTarget& target = targets_.weights[i];
-      const WeightFit& fit = network->weights[i].fit;
-      record(target.tensor, graph_.nodes[static_cast<size_t>(target.nodes[0])].name, true,
-             target.channels * target.per_channel, fit.codebook, search_->Record(i, fit),
-             absl::StrCat(fit.channel_scales.empty() ? "one scale" : "a scale per channel", ", ",
-                          network->weights[i].notes, target.read_elsewhere ? ", float32 kept for other nodes" : ""),
-             weights_[i], search_->fitter(i).magnitudes());
+      const QuantizedWeight& weight = network->weights[i];
+      TensorReport report;
+      report.node = graph_.nodes[static_cast<size_t>(target.nodes[0])].name;
+      report.is_weight = true;
+      report.elements = target.channels * target.per_channel;
+      report.channel_scales = !weight.fit.channel_scales.empty();
+      report.reason = absl::StrCat(report.channel_scales ? "a scale per channel" : "one scale", ", ", weight.notes,
+                                   target.read_elsewhere ? ", float32 kept for other nodes" : "");
+      record(target.tensor, weight.fit.codebook, search_->Record(i, weight.fit), weights_[i],
+             search_->fitter(i).magnitudes(), std::move(report));
     }
     const std::vector<std::string> producers = Producers();
-    for (size_t i = 0; i < network->weights.size(); ++i) {
-      result->report.tensors[i].channel_scales = !network->weights[i].fit.channel_scales.empty();
-    }
     for (size_t i = 0; i < network->activations.size(); ++i) {
       const ActivationTarget& target = targets_.activations[i];
       const CodebookFit& fit = network->activations[i];
-      std::string reason = fit.codebook.is_signed ? "signed" : "non-negative";
-      if (target.network_input) absl::StrAppend(&reason, ", network input");
-      if (!choices.activations[i].reason.empty()) absl::StrAppend(&reason, ", ", choices.activations[i].reason);
-      if (collector_->samples()[i].empty()) absl::StrAppend(&reason, ", never seen on the calibration data");
-      record(target.tensor, producers[static_cast<size_t>(target.tensor)], false,
-             types_[static_cast<size_t>(target.tensor)].elements(), fit.codebook, search_->Record(i, fit), reason,
-             activations_[i], search_->magnitudes(i));
+      TensorReport report;
+      report.node = producers[static_cast<size_t>(target.tensor)];
+      report.elements = types_[static_cast<size_t>(target.tensor)].elements();
+      report.reason = fit.codebook.is_signed ? "signed" : "non-negative";
+      if (target.network_input) absl::StrAppend(&report.reason, ", network input");
+      if (!choices.activations[i].reason.empty()) absl::StrAppend(&report.reason, ", ", choices.activations[i].reason);
+      if (collector_->samples()[i].empty()) absl::StrAppend(&report.reason, ", never seen on the calibration data");
+      record(target.tensor, fit.codebook, search_->Record(i, fit), activations_[i], search_->magnitudes(i),
+             std::move(report));
     }
     return absl::OkStatus();
   }
@@ -497,7 +490,7 @@ class Converter {
     for (const auto& [name, value] : OptionNames(options_)) m[absl::StrCat("option.", name)] = value;
     m["calibration.hash"] = calibration_hash_;
     m["calibration.samples"] = absl::StrCat(calibration_.size());
-    m["bias_corrected"] = candidates_->correct_bias() || compensates_ ? "yes" : "no";
+    m["bias_corrected"] = candidates_->correct_bias() || compensates() ? "yes" : "no";
     // So that element counts can be found again where extents beside the batch are dynamic.
     for (size_t s = 0; s < extents_.size(); ++s) {
       if (extents_[s] != 1) m[absl::StrCat("extent.", graph->symbols[s])] = absl::StrCat(extents_[s]);
@@ -512,7 +505,6 @@ class Converter {
   Runner runner_;
   const std::shared_ptr<ThreadPool> pool_;
   Memo memo_;
-  const bool compensates_;
   Targets targets_;
   std::unique_ptr<ActivationCollector> collector_;
   std::unique_ptr<TensorSearch> search_;
@@ -523,6 +515,7 @@ class Converter {
   std::unique_ptr<Candidates> candidates_;
   bool measured_ = false;           // MeasureItems was called
   bool has_output_errors_ = false;  // items hold errors of the network's output
+  std::vector<Allocation> front_;   // of weights, once items are measured
   EvalResult float_result_;
   std::vector<ConvertReport::Step> steps_;
   std::string calibration_hash_;
@@ -533,35 +526,6 @@ class Converter {
 };
 
 }  // namespace
-
-absl::Status CheckOptions(const ConvertOptions& o) {
-  for (const auto& [name, bits] :
-       {std::pair("weight bits", o.weight_bits), std::pair("activation bits", o.activation_bits)}) {
-    if (bits && (*bits < 2 || *bits > 8)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..8"));
-  }
-  for (const auto& [name, bits] :
-       {std::pair("target bits", o.target_bits), std::pair("activation target bits", o.activation_target_bits)}) {
-    if (bits && !(*bits >= 2 && *bits <= 32)) return Usage(absl::StrCat(name, " ", *bits, ", expected 2..32"));
-  }
-  if (o.max_drop && !(*o.max_drop >= 0 && *o.max_drop <= 100)) {
-    return Usage(absl::StrCat("max drop ", *o.max_drop, ", expected 0..100 points"));
-  }
-  const int goals = (o.weight_bits ? 1 : 0) + (o.max_drop ? 1 : 0) + (o.target_bits ? 1 : 0) + (o.target_size ? 1 : 0);
-  if (goals > 1) return Usage("fixed weight bits, max drop, target bits and target size exclude each other");
-  if (o.activation_bits && o.activation_target_bits) {
-    return Usage("activation bits and activation target bits exclude each other");
-  }
-  if (o.rounding == Rounding::kCompensated && o.strategy == Strategy::kDnateq) {
-    return Usage("compensated rounding is not part of the paper's method: expected strategy joint or rounding nearest");
-  }
-  if (o.levels == Levels::kUniform &&
-      (o.strategy == Strategy::kDnateq || SharesBase(o) || o.encode_rule == EncodeRule::kLog)) {
-    return Usage(
-        "uniform levels: expected strategy joint, encode nearest and no shared base (which grid real turns on)");
-  }
-  if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
-  return absl::OkStatus();
-}
 
 absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
                                       const ConvertOptions& options, const Registry& registry) {

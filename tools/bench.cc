@@ -9,6 +9,7 @@
 #include "backends/all/all.h"
 #include "format/error.h"
 #include "format/limits.h"
+#include "runtime/core/cpu.h"
 #include "tools/progress.h"
 #include "tools/table.h"
 
@@ -133,7 +134,7 @@ std::string Format(const BenchOptions& options, const std::string& output, const
     for (const BenchResult& r : results) {
       if (!r.profile.empty()) absl::StrAppend(&text, ProfileMarkdown(r));
     }
-    return text + SkippedText(skipped);
+    return absl::StrCat(text, SkippedText(skipped), "\nmeasured on ", CpuModelName(), ", Tally ", Version(), "\n");
   }
   const auto dump = [](const Json& json, int indent) {
     return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";

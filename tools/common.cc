@@ -131,12 +131,14 @@ bool IsExact(const SessionSpec& spec) {
   });
 }
 
+bool IsOnnxFile(const std::string& path, const absl::Status& error) {
+  return absl::EndsWith(absl::AsciiStrToLower(path), ".onnx") &&
+         (HasCode(error, ErrorId::kBadMagic) || HasCode(error, ErrorId::kTooShort));
+}
+
 absl::StatusOr<Model> LoadTally(const std::string& path) {
   absl::StatusOr<Model> model = Model::Load(path);
-  const bool named_onnx = absl::EndsWith(absl::AsciiStrToLower(path), ".onnx");
-  if (!named_onnx || !(HasCode(model.status(), ErrorId::kBadMagic) || HasCode(model.status(), ErrorId::kTooShort))) {
-    return model;
-  }
+  if (!IsOnnxFile(path, model.status())) return model;
   return MakeError(ErrorId::kBadMagic, "expected a .tally file, found an .onnx file; tally convert makes one of it",
                    {path, "", -1, ""});
 }

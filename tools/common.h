@@ -50,7 +50,9 @@ struct SkippedSession {
   std::string reason;
 };
 
-// Model::Load; the error for a file named .onnx says what to do with it.
+// Whether a file that Model::Load refused with this error is one by the name of .onnx that is no .tally file.
+bool IsOnnxFile(const std::string& path, const absl::Status& error);
+// Model::Load; the error for an ONNX file says what to do with it.
 absl::StatusOr<Model> LoadTally(const std::string& path);
 
 // Creates the sessions one after the other and calls `body` with each; only one lives at a time, because libraries with

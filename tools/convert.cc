@@ -94,31 +94,17 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   return c;
 }
 
-// An output folder: `files` in it where it exists, else itself, which is made later.
-absl::Status AddFolder(const std::string& option, const std::string& folder, const std::vector<std::string>& files,
-                       std::vector<OutputPath>* outputs) {
-  struct stat info;
-  if (folder.empty()) return absl::OkStatus();
-  if (stat(folder.c_str(), &info) != 0) {
-    outputs->push_back({option, folder.substr(0, folder.find_last_not_of('/') + 1), OutputPath::Kind::kFile});
-    return absl::OkStatus();
-  }
-  if (!S_ISDIR(info.st_mode)) {
-    return MakeError(ErrorId::kNotRegular, absl::StrCat(option, ": expected a folder, found a file"),
-                     {folder, "", -1, ""});
-  }
-  for (const std::string& file : files) {
-    outputs->push_back({option, absl::StrCat(folder, "/", file), OutputPath::Kind::kFile});
-  }
-  return absl::OkStatus();
-}
-
 // What would fail at the end of a long search fails here.
 absl::Status CheckFiles(const Options& o, const std::vector<std::string>& inputs) {
-  std::vector<OutputPath> outputs = {{"-o", o.output, OutputPath::Kind::kFile}};
-  TALLY_RETURN_IF_ERROR(AddFolder("--report", o.report, {"report.json", "report.html"}, &outputs));
-  // Names of steps are hashes; any one stands for them.
-  if (o.resume != o.report) TALLY_RETURN_IF_ERROR(AddFolder("--resume", o.resume, {"step.json"}, &outputs));
+  std::vector<OutputPath> outputs = {{"-o", o.output, OutputPath::Kind::kFile},
+                                     {"--resume", o.resume, OutputPath::Kind::kFolder},
+                                     {"--report", o.report, OutputPath::Kind::kFolder}};
+  struct stat info;
+  if (!o.report.empty() && stat(o.report.c_str(), &info) == 0) {
+    for (const char* file : {"report.json", "report.html"}) {
+      outputs.push_back({"--report", absl::StrCat(o.report, "/", file), OutputPath::Kind::kFile});
+    }
+  }
   return CheckOutputs(outputs, inputs);
 }
 

@@ -52,8 +52,6 @@ std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, b
       const double agreement = Agreement(base->second.result, r);
       row.push_back(absl::StrCat(Fixed(paired.drop, 2), " +- ", Fixed(paired.standard_error, 2)));
       row.push_back(Fixed(agreement, 2));
-      const PairedDrop likelihood = CompareLikelihoods(base->second.result, r);
-      result["likelihood_drop"] = {{"points", likelihood.drop}, {"standard_error", likelihood.standard_error}};
       result["agreement"] = {{"with", base->first}, {"percent", agreement}};
       result["drop"] = {{"from", base->first}, {"points", paired.drop}, {"standard_error", paired.standard_error}};
     }

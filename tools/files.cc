@@ -42,7 +42,8 @@ absl::Status WriteDirectly(const std::string& path, const std::string& text) {
 // and its own name. Nothing for what may be written twice (a device, a pipe) and for what cannot be.
 using Identity = std::tuple<dev_t, ino_t, std::string>;
 
-std::pair<std::string, std::string> SplitPath(const std::string& path) {
+std::pair<std::string, std::string> SplitPath(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return {".", path};
   return {path.substr(0, slash + 1), path.substr(slash + 1)};
@@ -59,31 +60,36 @@ std::optional<Identity> IdentityOf(const std::string& path) {
   return Identity(info.st_dev, info.st_ino, name);
 }
 
+// Whether files may be made in a folder, which must exist.
+absl::Status CheckFolder(const std::string& option, const std::string& folder) {
+  struct stat info;
+  if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return MakeError(ErrorId::kNotFound, absl::StrCat(option, ": the folder does not exist"), {folder, "", -1, ""});
+  }
+  if (access(folder.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  return MakeError(ErrorId::kPermission, absl::StrCat(option, ": ", std::strerror(errno)), {folder, "", -1, ""});
+}
+
 absl::Status CheckWritable(const OutputPath& output) {
   const Where where = {output.path, "", -1, ""};
+  const std::string folder = SplitPath(output.path).first;
   struct stat info;
-  const bool exists = stat(output.path.c_str(), &info) == 0;
-  if (exists && !S_ISREG(info.st_mode) && (output.kind == OutputPath::Kind::kFile || S_ISDIR(info.st_mode))) {
+  if (stat(output.path.c_str(), &info) != 0) return CheckFolder(output.option, folder);
+  if (output.kind == OutputPath::Kind::kFolder) {
+    if (S_ISDIR(info.st_mode)) return CheckFolder(output.option, output.path);
+    return MakeError(ErrorId::kNotRegular, absl::StrCat(output.option, ": expected a folder, found a file"), where);
+  }
+  if (S_ISDIR(info.st_mode) || (!S_ISREG(info.st_mode) && output.kind == OutputPath::Kind::kFile)) {
     return MakeError(ErrorId::kNotRegular,
                      absl::StrCat(output.option, ": expected a file to write, found a folder",
                                   S_ISDIR(info.st_mode) ? "" : ", device or pipe"),
                      where);
   }
-  if (exists && access(output.path.c_str(), W_OK) != 0) {
+  if (access(output.path.c_str(), W_OK) != 0) {
     return MakeError(ErrorId::kPermission, absl::StrCat(output.option, ": ", std::strerror(errno)), where);
   }
-  if (exists && !S_ISREG(info.st_mode)) return absl::OkStatus();
-  // A file that is replaced takes a new one beside it, too.
-  const std::string folder = SplitPath(output.path).first;
-  if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return MakeError(ErrorId::kNotFound, absl::StrCat(output.option, ": the folder does not exist"),
-                     {folder, "", -1, ""});
-  }
-  if (access(folder.c_str(), W_OK | X_OK) != 0) {
-    return MakeError(ErrorId::kPermission, absl::StrCat(output.option, ": ", std::strerror(errno)),
-                     {folder, "", -1, ""});
-  }
-  return absl::OkStatus();
+  // A file is replaced by a new one beside it.
+  return S_ISREG(info.st_mode) ? CheckFolder(output.option, folder) : absl::OkStatus();
 }
 
 }  // namespace
@@ -121,8 +127,8 @@ absl::Status CheckOutputs(const std::vector<OutputPath>& outputs, const std::vec
     if (output.path.empty()) continue;
     if (output.path != "-") {
       files.push_back(&output);
-    } else if (output.kind == OutputPath::Kind::kFile) {
-      return MakeError(ErrorId::kUsage, absl::StrCat(output.option, ": expected a file, found - (stdout)"));
+    } else if (output.kind != OutputPath::Kind::kText) {
+      return MakeError(ErrorId::kUsage, absl::StrCat(output.option, ": expected a path, found - (stdout)"));
     } else if (to_stdout != nullptr) {
       return MakeError(ErrorId::kUsage, absl::StrCat(to_stdout->option, " and ", output.option,
                                                      ": expected one of them at most on stdout (-), found both"));
@@ -141,6 +147,8 @@ absl::Status CheckOutputs(const std::vector<OutputPath>& outputs, const std::vec
         if (IdentityOf(input) == identity) return clash(absl::StrCat("the input ", input));
       }
       for (size_t k = 0; k < i; ++k) {
+        const auto is_folder = [&](size_t f) { return files[f]->kind == OutputPath::Kind::kFolder; };
+        if (is_folder(i) && is_folder(k)) continue;
         if (IdentityOf(files[k]->path) == identity) return clash(absl::StrCat(files[k]->option, " ", files[k]->path));
       }
     }

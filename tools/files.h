@@ -23,9 +23,10 @@ absl::Status WriteOutput(const std::string& path, const std::string& text);
 absl::Status WriteJson(const std::string& path, const Json& json);
 
 struct OutputPath {
-  std::string option;                                   // for messages: "--json"
-  std::string path;                                     // empty: not asked for
-  enum class Kind { kText, kFile } kind = Kind::kText;  // kText may also be stdout ("-"), a device or a pipe
+  std::string option;  // for messages: "--json"
+  std::string path;    // empty: not asked for
+  // kText may also be stdout ("-"), a device or a pipe. kFolder is made where it does not exist; two may be the same.
+  enum class Kind { kText, kFile, kFolder } kind = Kind::kText;
 };
 
 // Whether all of `outputs` can be written, as far as can be told before it is done: none is one of `inputs` or another

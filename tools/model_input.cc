@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "converter/onnx/import.h"
 #include "converter/passes/passes.h"
@@ -25,13 +23,10 @@ bool IsFloatBackend(const std::string& name) {
 absl::StatusOr<ModelInput> OpenModel(const std::string& path) {
   struct stat info;
   const uint64_t file_bytes = stat(path.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
-  const bool named_onnx = absl::EndsWith(absl::AsciiStrToLower(path), ".onnx");
   absl::StatusOr<Model> model = Model::Load(path);
   if (model.ok()) return ModelInput{path, *std::move(model), false, file_bytes, {path}};
   // A .tally file under an ONNX name keeps its own error; anything else of that name is taken for ONNX.
-  const std::string code = GetErrorInfo(model.status()).code;
-  const bool no_tally_file = code == ErrorCodeString(ErrorId::kBadMagic) || code == ErrorCodeString(ErrorId::kTooShort);
-  if (!named_onnx || !no_tally_file) return model.status();
+  if (!IsOnnxFile(path, model.status())) return model.status();
   std::vector<std::string> files = {path};
   TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(path, {}, &files));
   TALLY_RETURN_IF_ERROR(RunPasses(&graph));

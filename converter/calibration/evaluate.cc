@@ -10,40 +10,6 @@
 #include "format/error.h"
 
 namespace tally {
-namespace {
-
-double Likelihood(const float* scores, int64_t n, int64_t expected) {
-  if (expected < 0 || expected >= n) return 0;
-  double sum = 0, least = 0, largest = scores[0];
-  for (int64_t i = 0; i < n; ++i) {
-    const double x = scores[i];
-    sum += x;
-    least = std::min(least, x);
-    largest = std::max(largest, x);
-  }
-  if (least >= 0 && std::fabs(sum - 1) < 1e-3) return scores[expected];
-  double exponentials = 0;
-  for (int64_t i = 0; i < n; ++i) exponentials += std::exp(static_cast<double>(scores[i]) - largest);
-  const double likelihood = std::exp(static_cast<double>(scores[expected]) - largest) / exponentials;
-  return std::isfinite(likelihood) ? likelihood : 0;
-}
-
-// Of the mean of differences d_i.
-template <typename T>
-PairedDrop Compare(const std::vector<T>& reference, const std::vector<T>& other) {
-  const size_t n = std::min(reference.size(), other.size());
-  if (n == 0) return {};
-  double sum = 0, squares = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const double d = static_cast<double>(reference[i]) - static_cast<double>(other[i]);
-    sum += d;
-    squares += d * d;
-  }
-  const double count = static_cast<double>(n), mean = sum / count;
-  return {100 * mean, 100 * std::sqrt(std::max(0.0, squares / count - mean * mean) / count)};
-}
-
-}  // namespace
 
 absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const EvalOptions& options) {
   const bool labelled = data.target() == TargetKind::kClass;
@@ -73,7 +39,6 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
                                    : options.teacher != nullptr ? (*options.teacher)[static_cast<size_t>(run.first + i)]
                                                                 : answer;
           result.answers.push_back(answer);
-          result.likelihoods.push_back(Likelihood(scores + i * run.output_per_sample, run.output_per_sample, expected));
           result.correct.push_back(answer == expected ? 1 : 0);
           right += answer == expected ? 1 : 0;
         }
@@ -99,11 +64,19 @@ int64_t ArgMax(const float* values, int64_t n) {
 }
 
 PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other) {
-  return Compare(reference.correct, other.correct);
-}
-
-PairedDrop CompareLikelihoods(const EvalResult& reference, const EvalResult& other) {
-  return Compare(reference.likelihoods, other.likelihoods);
+  const size_t n = std::min(reference.correct.size(), other.correct.size());
+  if (n == 0) return {};
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double d = static_cast<double>(reference.correct[i]) - static_cast<double>(other.correct[i]);
+    sum += d;
+    squares += d * d;
+  }
+  const double count = static_cast<double>(n), mean = sum / count;
+  PairedDrop drop;
+  drop.drop = 100 * mean;
+  drop.standard_error = 100 * std::sqrt(std::max(0.0, squares / count - mean * mean) / count);
+  return drop;
 }
 
 double Agreement(const EvalResult& a, const EvalResult& b) {

@@ -21,10 +21,7 @@ struct EvalResult {
   int64_t samples = 0;
   std::vector<uint8_t> correct;  // per sample, for paired comparisons
   std::vector<int64_t> answers;  // per sample, the largest score
-  // Per sample, the probability of the expected answer: the score itself where scores are a distribution, else its
-  // softmax. Smoother than right or wrong: few samples say more.
-  std::vector<double> likelihoods;
-  std::vector<float> logits;  // first output, sample-major; kept only when asked for
+  std::vector<float> logits;     // first output, sample-major; kept only when asked for
   double seconds = 0;
 };
 
@@ -49,8 +46,6 @@ struct PairedDrop {
   double standard_error = 0;
 };
 PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other);
-// The same of the probabilities of the expected answers.
-PairedDrop CompareLikelihoods(const EvalResult& reference, const EvalResult& other);
 
 // Percent of samples with the same answer.
 double Agreement(const EvalResult& a, const EvalResult& b);

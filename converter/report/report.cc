@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "converter/convert.h"
-#include "converter/option_names.h"
+#include "converter/options.h"
 
 namespace tally {
 namespace {

@@ -85,22 +85,28 @@ std::string Candidates::KeyOf(const Choices& choices) const {
   return key;
 }
 
-absl::StatusOr<const QuantizedNetwork*> Candidates::Quantize(const Choices& choices, bool with_errors) {
-  std::string key = KeyOf(choices);
-  for (const Made& made : made_) {
-    if (made.key == key && (made.has_errors || !with_errors || !compensates())) return &made.network;
+absl::StatusOr<Candidates::Made*> Candidates::Make(const Choices& choices, bool with_errors) {
+  Made made;
+  made.key = KeyOf(choices);
+  made.has_errors = with_errors && options_.compensates;
+  for (Made& other : made_) {
+    if (other.key == made.key && other.has_errors >= made.has_errors) return &other;
   }
   TALLY_ASSIGN_OR_RETURN(ChosenFits fits, search_.Select(choices));
-  QuantizedNetwork network;
-  if (compensates()) {
-    TALLY_ASSIGN_OR_RETURN(network.weights, Compensate(choices, fits, with_errors));
+  if (options_.compensates) {
+    TALLY_ASSIGN_OR_RETURN(made.network.weights, Compensate(choices, fits, with_errors));
   } else {
-    network.weights = RoundToNearest(graph_, targets_, search_, samples_, fits.weights, correct_bias_);
+    made.network.weights = RoundToNearest(graph_, targets_, search_, samples_, fits.weights, correct_bias_);
   }
-  network.activations = std::move(fits.activations);
-  made_.push_front({std::move(key), with_errors, std::move(network)});
+  made.network.activations = std::move(fits.activations);
+  made_.push_front(std::move(made));
   if (made_.size() > kKept) made_.pop_back();
-  return &made_.front().network;
+  return &made_.front();
+}
+
+absl::StatusOr<const QuantizedNetwork*> Candidates::Quantize(const Choices& choices, bool with_errors) {
+  TALLY_ASSIGN_OR_RETURN(const Made* made, Make(choices, with_errors));
+  return &made->network;
 }
 
 absl::StatusOr<Graph> Candidates::Build(const Choices& choices, const FormOptions& forms) {
@@ -109,8 +115,12 @@ absl::StatusOr<Graph> Candidates::Build(const Choices& choices, const FormOption
 }
 
 absl::StatusOr<double> Candidates::OutputError(const Choices& choices) {
-  TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(choices));
-  return runner_->OutputError(graph);
+  TALLY_ASSIGN_OR_RETURN(Made * made, Make(choices, /*with_errors=*/false));
+  if (!made->output_error) {
+    TALLY_ASSIGN_OR_RETURN(const Graph graph, Build(choices));
+    TALLY_ASSIGN_OR_RETURN(made->output_error, runner_->OutputError(graph));
+  }
+  return *made->output_error;
 }
 
 }  // namespace tally

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ struct CandidateOptions {
 
 class Candidates {
  public:
-  // Refers to its arguments. `extents`: one per symbol, at batch 1.
+  // Refers to its arguments.
   Candidates(const Graph& graph, const Targets& targets, const TensorSearch& search,
              const std::vector<ActivationSamples>& samples, const Dataset& calibration, Runner* runner,
              ThreadPool* pool, const CandidateOptions& options);
@@ -41,7 +42,6 @@ class Candidates {
   // Decides how many samples a run takes where layers run by themselves. `extents`: one per symbol, at batch 1.
   absl::Status Prepare(const std::vector<int64_t>& extents);
 
-  bool compensates() const { return options_.compensates; }
   // Nearest rounding: whether biases take up the mean errors of weights.
   bool correct_bias() const { return correct_bias_; }
   void set_correct_bias(bool correct) { correct_bias_ = correct; }
@@ -57,6 +57,13 @@ class Candidates {
   absl::StatusOr<double> OutputError(const Choices& choices);
 
  private:
+  struct Made {
+    std::string key;
+    bool has_errors = false;  // QuantizedWeight::errors
+    QuantizedNetwork network;
+    std::optional<double> output_error = {};
+  };
+  absl::StatusOr<Made*> Make(const Choices& choices, bool with_errors);
   absl::StatusOr<std::vector<QuantizedWeight>> Compensate(const Choices& choices, const ChosenFits& fits,
                                                           bool with_errors) const;
 
@@ -71,12 +78,7 @@ class Candidates {
   bool correct_bias_ = false;
   int64_t batch_ = 1;
   std::vector<TensorType> types_;  // by tensor, at batch_
-  struct Made {
-    std::string key;
-    bool has_errors = false;
-    QuantizedNetwork network;
-  };
-  std::deque<Made> made_;  // the newest first
+  std::deque<Made> made_;          // the newest first
 };
 
 }  // namespace tally

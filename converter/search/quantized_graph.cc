@@ -21,7 +21,7 @@ std::vector<double> ChannelMeans(const ActivationSamples& samples) {
 }
 
 // Mean error of every output of a node when its weight `from` is replaced by `to`.
-std::vector<double> MeanErrors(const Node& node, const Tensor& weight, const float* from, const std::vector<double>& to,
+std::vector<double> MeanErrors(const Node& node, const Tensor& weight, const float* from, const std::vector<float>& to,
                                const std::vector<double>& means) {
   const int64_t outputs = weight.shape[0], inputs = weight.shape[1];
   int64_t taps = 1;
@@ -33,7 +33,8 @@ std::vector<double> MeanErrors(const Node& node, const Tensor& weight, const flo
   for (int64_t o = 0; o < outputs; ++o) {
     const double* mean = means.data() + o / (outputs / group) * inputs;
     for (int64_t c = 0; c < inputs; ++c) {
-      for (int64_t t = 0; t < taps; ++t, ++k) errors[static_cast<size_t>(o)] += (to[k] - from[k]) * mean[c];
+      for (int64_t t = 0; t < taps; ++t, ++k)
+        errors[static_cast<size_t>(o)] += (static_cast<double>(to[k]) - static_cast<double>(from[k])) * mean[c];
     }
   }
   return errors;
@@ -44,23 +45,14 @@ std::vector<double> MeanErrors(const Node& node, const Tensor& weight, const flo
 std::vector<float> CorrectedBias(const Graph& source, const Targets& targets,
                                  const std::vector<ActivationSamples>& samples, const WeightTarget& target,
                                  const QuantizedWeight& quantized) {
-  const WeightFit& fit = quantized.fit;
-  const std::vector<uint8_t>& codes = quantized.codes;
   if (target.nodes.size() != 1) return {};
   const Node& node = source.nodes[static_cast<size_t>(target.nodes[0])];
   const auto activation = std::find_if(targets.activations.begin(), targets.activations.end(),
                                        [&](const ActivationTarget& a) { return a.tensor == node.inputs[0]; });
   const std::vector<double> means =
       ChannelMeans(samples[static_cast<size_t>(activation - targets.activations.begin())]);
-  const std::vector<double> values = fit.codebook.Values();
-  std::vector<double> rounded(codes.size());
-  for (size_t k = 0; k < codes.size(); ++k) {
-    const size_t channel = k / static_cast<size_t>(target.per_channel);
-    rounded[k] =
-        values[codes[k]] * (fit.channel_scales.empty() ? 1.0 : static_cast<double>(fit.channel_scales[channel]));
-  }
   const Tensor& weight = source.tensors[static_cast<size_t>(target.tensor)];
-  const std::vector<double> errors = MeanErrors(node, weight, weight.data.as<float>(), rounded, means);
+  const std::vector<double> errors = MeanErrors(node, weight, weight.data.as<float>(), Decode(quantized), means);
   if (std::all_of(errors.begin(), errors.end(), [](double e) { return e == 0; })) return {};
   std::vector<float> bias(errors.size());
   const bool has_bias = node.inputs.size() > 2 && node.inputs[2] >= 0;

@@ -54,10 +54,10 @@ Runner::Runner(const Graph& graph, const Dataset& calibration, const Dataset& se
       float_backend_(std::move(float_backend)),
       pool_(std::move(pool)),
       progress_(std::move(progress)),
+      exact_backends_(ExactBackends(registry)),
       guard_{calibration, {}},
       simulation_guard_{calibration, {}} {
   registry_.Add(MakeRoundTripBackend());
-  exact_backends_ = ExactBackends(registry);
 }
 
 Progress Runner::PhaseProgress(const std::string& phase) const {

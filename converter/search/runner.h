@@ -30,7 +30,7 @@ class Runner {
 
   // Whether a registry's backends can run quantized graphs.
   static bool RunsQuantized(const Registry& registry);
-  bool runs_quantized() const { return RunsQuantized(registry_); }
+  bool runs_quantized() const { return !exact_backends_.empty(); }
 
   // Sessions on the float backend and on an exact one.
   absl::StatusOr<Session> FloatSession(const Graph& graph) const;
@@ -80,7 +80,7 @@ class Runner {
   const std::string float_backend_;
   const std::shared_ptr<ThreadPool> pool_;  // of all sessions
   const RunnerProgress progress_;
-  std::vector<std::string> exact_backends_;
+  const std::vector<std::string> exact_backends_;
   std::set<std::string> negative_inputs_;
   std::vector<int64_t> teacher_;  // float answers on unlabelled selection data
   Guard guard_, simulation_guard_;

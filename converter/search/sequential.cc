@@ -40,7 +40,7 @@ bool HasCorrectableBias(const Graph& graph, const WeightTarget& target, std::vec
 }
 
 // Everything in a codebook that changes a code or a value.
-std::string Describe(const Codebook& book) {
+std::string KeyOfCodebook(const Codebook& book) {
   return absl::StrCat(book.exponent_bits, book.is_signed, GridName(book.grid), EncodeRuleName(book.encode_rule), " ",
                       absl::StrJoin(book.mantissas, ","), absl::StrFormat(" %a %a", book.scale, book.inverse_scale),
                       absl::StrFormat(" %a %a %a", book.base, book.alpha, book.beta));
@@ -70,13 +70,13 @@ class Quantizer {
   absl::StatusOr<std::vector<QuantizedWeight>> Run() {
     // Activations without weights of their own (products of two) come first: they are few.
     for (size_t a = 0; a < activations_.size(); ++a) {
-      if (targets_.activations[a].weights.empty()) Depend(Describe(activations_[a]));
+      if (targets_.activations[a].weights.empty()) Depend(KeyOfCodebook(activations_[a]));
     }
     size_t done = 0;
     for (size_t a : order_) {
-      Depend(Describe(activations_[a]));
+      Depend(KeyOfCodebook(activations_[a]));
       TALLY_RETURN_IF_ERROR(Layers(a));
-      for (int w : targets_.activations[a].weights) Depend(KeyOf(static_cast<size_t>(w)));
+      for (int w : targets_.activations[a].weights) Depend(KeyOfWeight(static_cast<size_t>(w)));
       if (options_.progress) options_.progress(static_cast<double>(++done) / static_cast<double>(order_.size()));
     }
     return std::move(weights_);
@@ -141,7 +141,7 @@ class Quantizer {
   }
 
   // What a weight's result depends on: its number, its options, and `before_`, the same of all layers before it.
-  std::string KeyOf(size_t w) const {
+  std::string KeyOfWeight(size_t w) const {
     const WeightFitOptions fit = fit_(w);
     std::string key = absl::StrCat("weight ", w, " n ", fit.exponent_bits, " base ", fit.base.value_or(0), " errors ");
     if (!options_.error_bits.empty()) {
@@ -155,7 +155,7 @@ class Quantizer {
 
   // Whether the weight was quantized before.
   bool Recall(size_t w) {
-    const std::optional<nlohmann::json> json = options_.memo->Find(KeyOf(w));
+    const std::optional<nlohmann::json> json = options_.memo->Find(KeyOfWeight(w));
     if (!json) return false;
     const WeightTarget& target = targets_.weights[w];
     std::optional<QuantizedWeight> weight = WeightFromJson(
@@ -188,7 +188,7 @@ class Quantizer {
       }
     }
     tensor.codes = MakeCodeForm(weights_[w]);
-    return options_.memo->Keep(KeyOf(w), ToJson(weights_[w]));
+    return options_.memo->Keep(KeyOfWeight(w), ToJson(weights_[w]));
   }
 
   const Graph& graph_;

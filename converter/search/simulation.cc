@@ -1,10 +1,9 @@
 #include "converter/search/simulation.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "converter/passes/graph_util.h"
 #include "format/error.h"
 #include "runtime/ops/encode.h"
 
@@ -54,31 +53,10 @@ class RoundTripBackend : public Backend {
   }
 };
 
-// Names that the model does not have.
-class NewNames {
- public:
-  explicit NewNames(const Graph& graph) {
-    for (const Tensor& tensor : graph.tensors) taken_.insert(tensor.name);
-    for (const Node& node : graph.nodes) taken_.insert(node.name);
-  }
-  std::string Next() {
-    std::string name;
-    do name = absl::StrCat("~", next_++);
-    while (taken_.count(name) > 0);
-    return name;
-  }
-
- private:
-  std::set<std::string> taken_;
-  int next_ = 0;
-};
-
-int AddConstant(Graph* graph, const std::string& name, const Shape& shape, const std::vector<float>& values) {
-  Tensor tensor;
-  tensor.name = name;
-  tensor.shape = shape;
-  tensor.has_data = true;
-  tensor.data = Blob::Copy(values.data(), values.size() * sizeof(float));
+int AddConstant(Graph* graph, NameSet* names, Shape shape, const std::vector<float>& values) {
+  float* to = nullptr;
+  Tensor tensor = MakeFloatConstant(names->Unique("~"), std::move(shape), &to);
+  std::copy(values.begin(), values.end(), to);
   return graph->AddTensor(std::move(tensor));
 }
 
@@ -90,10 +68,10 @@ void ReplaceOperand(Node* node, int from, int to) {
   }
 }
 
-void SimulateWeight(const WeightTarget& target, const QuantizedWeight& weight, NewNames* names, Graph* graph) {
+void SimulateWeight(const WeightTarget& target, const QuantizedWeight& weight, NameSet* names, Graph* graph) {
   const Shape shape = graph->tensors[static_cast<size_t>(target.tensor)].shape;
-  const int decoded = AddConstant(graph, names->Next(), shape, Decode(weight));
-  const int bias = weight.bias.empty() ? -1 : AddConstant(graph, names->Next(), {target.channels}, weight.bias);
+  const int decoded = AddConstant(graph, names, shape, Decode(weight));
+  const int bias = weight.bias.empty() ? -1 : AddConstant(graph, names, {target.channels}, weight.bias);
   for (int n : target.nodes) {
     Node& node = graph->nodes[static_cast<size_t>(n)];
     ReplaceOperand(&node, target.tensor, decoded);
@@ -109,17 +87,18 @@ Graph SimulateQuantization(const Graph& source, const Targets& targets,
                            const std::vector<const QuantizedWeight*>& weights,
                            const std::vector<const Codebook*>& activations) {
   Graph graph = source;
-  NewNames names(source);
+  NameSet names = NameSet::OfTensors(source), node_names = NameSet::OfNodes(source);
   // Per tensor, the nodes that go in behind whatever produces it; those behind nothing come first.
   std::vector<std::vector<Node>> behind(source.tensors.size());
   for (size_t a = 0; a < activations.size(); ++a) {
     if (activations[a] == nullptr) continue;
     const ActivationTarget& target = targets.activations[a];
     Tensor rounded;
-    rounded.name = names.Next();
+    rounded.name = names.Unique("~");
     rounded.codebook = *activations[a];
     const int index = graph.AddTensor(rounded);
-    behind[static_cast<size_t>(target.tensor)].push_back({rounded.name, kRoundTripOp, {target.tensor}, {index}, {}});
+    behind[static_cast<size_t>(target.tensor)].push_back(
+        {node_names.Unique("~"), kRoundTripOp, {target.tensor}, {index}, {}});
     for (int n : target.nodes) ReplaceOperand(&graph.nodes[static_cast<size_t>(n)], target.tensor, index);
   }
   for (size_t w = 0; w < weights.size(); ++w) {

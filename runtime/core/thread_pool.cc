@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <pthreadpool.h>
 #include <sched.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -76,6 +77,9 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads, 
   const uint32_t flags = sleeps ? PTHREADPOOL_FLAG_YIELD_WORKERS : 0;
   return std::unique_ptr<ThreadPool>(new ThreadPool(pool, num_threads, flags));
 }
+
+ThreadPool::ThreadPool(pthreadpool* pool, int num_threads, uint32_t flags)
+    : pool_(pool), num_threads_(num_threads), flags_(flags), pid_(getpid()) {}
 
 bool ThreadPool::usable() const { return pool_ == nullptr || pid_ == getpid(); }
 

@@ -5,7 +5,6 @@
 #define TALLY_RUNTIME_CORE_THREAD_POOL_H_
 
 #include <sys/types.h>
-#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -48,8 +47,7 @@ class TALLY_API ThreadPool {
   pthreadpool* native() const { return pool_; }
 
  private:
-  ThreadPool(pthreadpool* pool, int num_threads, uint32_t flags)
-      : pool_(pool), num_threads_(num_threads), flags_(flags), pid_(getpid()) {}
+  ThreadPool(pthreadpool* pool, int num_threads, uint32_t flags);
   void Run(size_t count, size_t tile, void* context, void (*task)(void*, size_t, size_t));
 
   pthreadpool* pool_;

@@ -126,13 +126,13 @@ TEST(MeasureFit, AgreesWithEncodingEveryValue) {
   }
 }
 
-// TALLY_EXHAUSTIVE=1 searches the full grid of 200 x 50 x 50 points, else one of 60 x 20 x 20.
+// TALLY_EXHAUSTIVE=1 searches the full grid of 200 x 50 x 50 points, else one of 80 x 25 x 25.
 class JointAgainstExhaustive : public ::testing::TestWithParam<std::tuple<const char*, int, int>> {};
 
 TEST_P(JointAgainstExhaustive, ComesWithinOnePercent) {
   const auto [name, bits, seed] = GetParam();
   const bool full = std::getenv("TALLY_EXHAUSTIVE") != nullptr;
-  const int bases = full ? 200 : 60, ratios = full ? 50 : 20, clips = full ? 50 : 20;
+  const int bases = full ? 200 : 80, ratios = full ? 50 : 25, clips = full ? 50 : 25;
   const Magnitudes x = Collect(Sample(name, 50000, static_cast<uint64_t>(seed)));
   for (Grid grid : {Grid::kQ7, Grid::kQ14, Grid::kReal}) {
     FitOptions options;

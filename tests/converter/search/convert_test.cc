@@ -21,6 +21,7 @@ namespace {
 using testing::AddFloat;
 using testing::AddInput;
 using testing::AddNode;
+using testing::DataOf;
 using testing::LastNode;
 using testing::ToyData;
 using testing::ToyNetwork;
@@ -197,6 +198,18 @@ TEST(Convert, MeasuresWhatEachTensorCostsTheOutput) {
     EXPECT_LT(result->report.front[i].weight_bits, result->report.front[i - 1].weight_bits);
     EXPECT_GE(result->report.front[i].error, result->report.front[i - 1].error);
   }
+}
+
+// Labels count where something is scored: on --eval data where that is given.
+TEST(Convert, LabelsThatAreNotUsedAreNotChecked) {
+  const Graph graph = ToyNetwork(1);
+  const auto good = ToyData(graph, 20, /*labelled=*/true, 3);
+  ASSERT_TRUE(good.ok()) << good.status();
+  const auto bad = DataOf(graph, std::vector<float>(20 * 3 * 8 * 8, 0.5f), 20, std::vector<int64_t>(20, 10));
+  ASSERT_TRUE(bad.ok()) << bad.status();
+  EXPECT_TRUE(Convert(graph, *bad, &*good, OneThread(), DefaultRegistry()).ok());
+  EXPECT_EQ(CodeOf(Convert(graph, *bad, nullptr, OneThread(), DefaultRegistry()).status()), "TLY-E0321");
+  EXPECT_EQ(CodeOf(Convert(graph, *good, &*bad, OneThread(), DefaultRegistry()).status()), "TLY-E0321");
 }
 
 TEST(Convert, UniformLevelsAreEven) {

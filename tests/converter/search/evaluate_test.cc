@@ -94,14 +94,6 @@ TEST(ArgMax, TakesTheFirstOfEqualsAndNeverNan) {
   EXPECT_EQ(ArgMax(low.data(), 2), 1);
 }
 
-TEST(CompareLikelihoods, ComparesProbabilitiesOfTheRightAnswers) {
-  EvalResult a, b;
-  a.likelihoods = {0.9, 0.8};
-  b.likelihoods = {0.7, 0.8};
-  EXPECT_NEAR(CompareLikelihoods(a, b).drop, 10, 1e-12);
-  EXPECT_NEAR(CompareLikelihoods(a, b).standard_error, 100 * 0.1 / std::sqrt(2.0), 1e-12);
-}
-
 TEST(Agreement, CountsEqualAnswers) {
   EvalResult a, b;
   a.answers = {1, 2, 3, -1};

@@ -1,6 +1,6 @@
 // ConvertOptions as names and values, spelled as on the command line: for a model's metadata and the report.
-#ifndef TALLY_CONVERTER_OPTION_NAMES_H_
-#define TALLY_CONVERTER_OPTION_NAMES_H_
+#ifndef TALLY_CONVERTER_OPTIONS_H_
+#define TALLY_CONVERTER_OPTIONS_H_
 
 #include <string>
 #include <utility>
@@ -17,4 +17,4 @@ std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOption
 
 }  // namespace tally
 
-#endif  // TALLY_CONVERTER_OPTION_NAMES_H_
+#endif  // TALLY_CONVERTER_OPTIONS_H_
