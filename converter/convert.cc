@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "converter/options.h"
 #include "converter/search/candidates.h"
+#include "converter/search/equalize.h"
 #include "converter/search/memo.h"
 #include "converter/search/runner.h"
 #include "converter/search/sensitivity.h"
@@ -25,7 +26,10 @@ namespace tally {
 namespace {
 
 constexpr double kDefaultWeightTarget = 4, kActivationMargin = 2;
-constexpr double kMaxDropActivationTarget = 6;
+// Mean bits of activations: where max_drop begins, and how far it goes when the weights alone cannot reach the goal.
+constexpr double kMaxDropActivationTarget = 6, kMaxDropActivationLimit = 8;
+// Layers that may stay float so that the goal is reached: one in so many.
+constexpr size_t kLayersPerFloatLayer = 8;
 constexpr double kMeasuredWeightBits = 4, kMeasuredActivationBits = 5;
 
 // A change of the graph is kept when it takes this share off the error of the output.
@@ -71,9 +75,11 @@ double SumOfElements(const std::vector<BitItem>& items) {
 
 class Converter {
  public:
-  Converter(const Graph& graph, const Dataset& calibration, const Dataset* eval, const ConvertOptions& options,
-            const Registry& registry, std::shared_ptr<ThreadPool> pool)
+  // `equalized`: tensors whose channels were, for the report.
+  Converter(const Graph& graph, std::vector<int> equalized, const Dataset& calibration, const Dataset* eval,
+            const ConvertOptions& options, const Registry& registry, std::shared_ptr<ThreadPool> pool)
       : graph_(graph),
+        equalized_(std::move(equalized)),
         calibration_(calibration),
         options_(WithRounding(options, registry)),
         labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
@@ -82,7 +88,6 @@ class Converter {
         pool_(std::move(pool)) {}
 
   absl::StatusOr<ConvertResult> Run() {
-    TALLY_RETURN_IF_ERROR(CheckOptions(options_));
     TALLY_ASSIGN_OR_RETURN(calibration_hash_, calibration_.Hash());
     TALLY_ASSIGN_OR_RETURN(memo_, OpenMemo());
     TALLY_RETURN_IF_ERROR(Analyse());
@@ -116,15 +121,19 @@ class Converter {
     return Memo::Open(options_.resume, context);
   }
 
-  // Finds what can be quantized, calibrates, and fits everything at every width.
+  // Finds what can be quantized, calibrates, and fits everything at every width. Again when a layer was left float.
   absl::Status Analyse() {
-    TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_));
+    TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_, left_float_));
     collector_ = std::make_unique<ActivationCollector>(graph_, targets_, calibration_.size(), options_.seed);
     TALLY_RETURN_IF_ERROR(runner_.Calibrate(collector_.get()));
     const std::vector<bool> non_negative = NonNegativeTensors(graph_, runner_.InputsNonNegative());
     TALLY_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, runner_.SampleShapes());
     extents_ = SymbolValues(graph_, shapes);
     TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents_));
+    measured_ = has_output_errors_ = false;
+    front_.clear();
+    allow_q14_ = !runner_.runs_quantized();
+    elements_.clear();
     std::vector<bool> target_non_negative;
     for (const ActivationTarget& a : targets_.activations) {
       target_non_negative.push_back(non_negative[static_cast<size_t>(a.tensor)]);
@@ -159,7 +168,7 @@ class Converter {
   double ActivationMean() const {
     if (options_.activation_bits) return 8;
     if (options_.activation_target_bits) return *options_.activation_target_bits;
-    if (options_.max_drop || options_.target_size) return kMaxDropActivationTarget;
+    if (options_.max_drop || options_.target_size) return max_drop_activations_;
     const double weights =
         options_.weight_bits ? *options_.weight_bits : options_.target_bits.value_or(kDefaultWeightTarget);
     return std::min(8.0, weights + kActivationMargin);
@@ -261,7 +270,7 @@ class Converter {
       TALLY_ASSIGN_OR_RETURN(const double other, OutputError(*best, a));
       if (other < error) error = other, w = *best;
     }
-    if (const auto best = AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_))) {
+    if (const auto best = LeastErrorActivations(ActivationMean())) {
       TALLY_ASSIGN_OR_RETURN(const double other, OutputError(w, *best));
       if (other < error) a = *best;
     }
@@ -308,19 +317,35 @@ class Converter {
   absl::StatusOr<Choices> SearchMaxDrop() {
     TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
     TALLY_RETURN_IF_ERROR(MeasureItems());
-    if (const auto best = AllocateLeastError(activations_, ActivationMean() * SumOfElements(activations_))) a = *best;
+    if (const auto best = LeastErrorActivations(ActivationMean())) a = *best;
+    TALLY_ASSIGN_OR_RETURN(Point best, Try(WeightFront()[0], a));
+    const auto reached = [&] { return best.step.drop.drop <= *options_.max_drop; };
+    // The paper's method trades bits of weights alone.
+    while (!reached() && options_.strategy == Strategy::kJoint) {
+      if (max_drop_activations_ < kMaxDropActivationLimit && !options_.activation_bits &&
+          !options_.activation_target_bits) {
+        ++max_drop_activations_;
+      } else if (!LeaveWorstLayerFloat(best.choices)) {
+        break;
+      } else {
+        TALLY_RETURN_IF_ERROR(Analyse());
+        TALLY_RETURN_IF_ERROR(MeasureItems());
+      }
+      TALLY_ASSIGN_OR_RETURN(a, UniformActivations());
+      if (const auto least = LeastErrorActivations(ActivationMean())) a = *least;
+      TALLY_ASSIGN_OR_RETURN(best, Try(WeightFront()[0], a));
+    }
+    goal_reached_ = reached();
     const std::vector<Allocation>& front = WeightFront();
-    TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], a));
-    goal_reached_ = best.drop <= *options_.max_drop;
-    // The point with the fewest bits that pass is picked for its luck on these samples, too: other data show more loss.
-    // So one standard error is kept to spare, where the samples are enough for that to be possible.
-    const double spare = best.drop + best.standard_error <= *options_.max_drop ? 1 : 0;
+    // Where not even the most bits are proven to be within the goal (few samples, or a goal of nearly nothing), the
+    // plain drop decides.
+    const bool provable = IsWithinGoal(best.step);
     // `kept` is within the goal, `lost` beyond it. Without any point within, the most bits are the best offer.
     size_t kept = 0, lost = goal_reached_ ? front.size() : 0;
     while (kept + 1 < lost) {
       const size_t i = kept + (lost - kept) / 2;
       TALLY_ASSIGN_OR_RETURN(Point point, Try(front[i], a));
-      if (point.drop + spare * point.standard_error <= *options_.max_drop) {
+      if (provable ? IsWithinGoal(point.step) : point.step.drop.drop <= *options_.max_drop) {
         kept = i;
         best = std::move(point);
       } else {
@@ -330,23 +355,68 @@ class Converter {
     return std::move(best.choices);
   }
 
+  std::optional<Allocation> LeastErrorActivations(double mean) const {
+    return AllocateLeastError(activations_, mean * SumOfElements(activations_));
+  }
+
+  // Excludes the layer whose weight and input cost the output most, with the bits chosen; false: no more may be.
+  bool LeaveWorstLayerFloat(const Choices& choices) {
+    const auto error_of = [](const BitItem& item, const Choice& choice) {
+      for (const BitOption& option : item.options) {
+        if (option.exponent_bits == choice.exponent_bits) return option.error;
+      }
+      return 0.0;
+    };
+    if (!has_output_errors_ || (left_float_.size() + 1) * kLayersPerFloatLayer > targets_.weights.size()) return false;
+    size_t worst = 0;
+    double largest = -1, sum = 0;
+    std::vector<double> errors(weights_.size());
+    for (size_t w = 0; w < weights_.size(); ++w) errors[w] = error_of(weights_[w], choices.weights[w]);
+    for (size_t a = 0; a < activations_.size(); ++a) {
+      for (int w : targets_.activations[a].weights) {
+        errors[static_cast<size_t>(w)] += error_of(activations_[a], choices.activations[a]);
+      }
+    }
+    for (size_t w = 0; w < errors.size(); ++w) {
+      sum += errors[w];
+      if (errors[w] > largest) largest = errors[w], worst = w;
+    }
+    for (int n : targets_.weights[worst].nodes) {
+      left_float_[n] = absl::StrCat("it causes ", std::round(100 * largest / std::max(sum, 1e-300)),
+                                    " % of the error that is left with the most bits, and max drop ",
+                                    *options_.max_drop, " is out of reach with it");
+    }
+    return true;
+  }
+
+  // Whether a point's loss on other data may be trusted to stay within the goal. The point with the fewest bits that
+  // pass is picked for its luck on these samples, too, so one standard error is kept to spare: of the drop that was
+  // counted, or, where samples are too few for that, of the expected one, unless what was counted speaks against it.
+  bool IsWithinGoal(const ConvertReport::Step& step) const {
+    const auto most = [](const PairedDrop& d) { return d.drop + d.standard_error; };
+    const double goal = *options_.max_drop;
+    return most(step.drop) <= goal ||
+           (most(step.expected_drop) <= goal && step.drop.drop - step.drop.standard_error <= goal);
+  }
+
   struct Point {
     Choices choices;
-    double drop = 0;  // points below the float model, paired by sample
-    double standard_error = 0;
+    ConvertReport::Step step;
   };
   absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations) {
     Point point;
     point.choices = MakeChoices(weights, activations);
     TALLY_ASSIGN_OR_RETURN(const Graph graph, candidates_->Build(point.choices));
     TALLY_ASSIGN_OR_RETURN(const EvalResult result, runner_.EvaluateQuantized(graph));
-    const PairedDrop paired = ComparePaired(float_result_, result);
-    point.drop = paired.drop;
-    point.standard_error = paired.standard_error;
-    double threshold = 0;
-    for (size_t i = 0; i < weights.size(); ++i) threshold = std::max(threshold, weights_[i].options[weights[i]].rmae);
-    steps_.push_back({threshold, TotalBits(weights_, weights) / std::max(1.0, SumOfElements(weights_)),
-                      TotalBits(activations_, activations) / std::max(1.0, SumOfElements(activations_)), result.value});
+    ConvertReport::Step& step = point.step;
+    step.drop = ComparePaired(float_result_, result);
+    step.expected_drop = ExpectedDrop(float_result_, result);
+    for (size_t i = 0; i < weights.size(); ++i)
+      step.threshold = std::max(step.threshold, weights_[i].options[weights[i]].rmae);
+    step.weight_bits = TotalBits(weights_, weights) / std::max(1.0, SumOfElements(weights_));
+    step.activation_bits = TotalBits(activations_, activations) / std::max(1.0, SumOfElements(activations_));
+    step.value = result.value;
+    steps_.push_back(step);
     return point;
   }
 
@@ -420,6 +490,8 @@ class Converter {
       report.float_value = float_result_.value;
       report.quantized_value = quantized.value;
       report.selection_samples = quantized.samples;
+      report.drop = ComparePaired(float_result_, quantized);
+      report.expected_drop = ExpectedDrop(float_result_, quantized);
     }
     TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(result.graph));
     report.weight_bits_mean = bits.weight_stored_bits;
@@ -467,6 +539,9 @@ class Converter {
       report.elements = types_[static_cast<size_t>(target.tensor)].elements();
       report.reason = fit.codebook.is_signed ? "signed" : "non-negative";
       if (target.network_input) absl::StrAppend(&report.reason, ", network input");
+      if (std::count(equalized_.begin(), equalized_.end(), target.tensor) > 0) {
+        absl::StrAppend(&report.reason, ", channels equalized");
+      }
       if (!choices.activations[i].reason.empty()) absl::StrAppend(&report.reason, ", ", choices.activations[i].reason);
       if (collector_->samples()[i].empty()) absl::StrAppend(&report.reason, ", never seen on the calibration data");
       record(target.tensor, fit.codebook, search_->Record(i, fit), activations_[i], search_->magnitudes(i),
@@ -499,6 +574,7 @@ class Converter {
   }
 
   const Graph& graph_;
+  const std::vector<int> equalized_;
   const Dataset& calibration_;
   const ConvertOptions options_;
   const bool labelled_;
@@ -521,18 +597,38 @@ class Converter {
   std::string calibration_hash_;
   int golden_cases_ = options_.golden_cases;
   bool goal_reached_ = true;
+  double max_drop_activations_ = kMaxDropActivationTarget;
+  std::map<int, std::string> left_float_;  // nodes, with the reason
   // Decided by DecideRefinements; without a backend to measure with, the finer grid is trusted.
-  bool allow_q14_ = !runner_.runs_quantized();
+  bool allow_q14_ = false;
 };
+
+absl::StatusOr<Equalized> Equalize(const Graph& graph, const Dataset& calibration, const ConvertOptions& options,
+                                   const Registry& registry, const std::shared_ptr<ThreadPool>& pool) {
+  const auto make_runner = [&](const Graph& g) {
+    return Runner(g, calibration, calibration, registry, options.float_backend, pool, nullptr);
+  };
+  std::function<void(double)> progress;
+  if (options.progress) progress = [&](double done) { options.progress("equalize channels", done); };
+  return EqualizeChannels(graph, calibration.size(), MakeSearchOptions(options), options.seed, make_runner, pool.get(),
+                          progress);
+}
 
 }  // namespace
 
 absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
                                       const ConvertOptions& options, const Registry& registry) {
+  TALLY_RETURN_IF_ERROR(CheckOptions(options));
   try {
     TALLY_ASSIGN_OR_RETURN(std::shared_ptr<ThreadPool> pool,
                            ThreadPool::Create(options.num_threads, ThreadPool::Idle::kSleep));
-    return Converter(graph, calibration, eval, options, registry, std::move(pool)).Run();
+    Equalized equalized = {graph, {}};
+    // Not part of the paper's method.
+    if (options.strategy == Strategy::kJoint && Runner::RunsQuantized(registry)) {
+      TALLY_ASSIGN_OR_RETURN(equalized, Equalize(graph, calibration, options, registry, pool));
+    }
+    return Converter(equalized.graph, equalized.activations, calibration, eval, options, registry, std::move(pool))
+        .Run();
   } catch (const std::bad_alloc&) {
     return MakeError(ErrorId::kOutOfMemory, "out of memory while converting");
   }

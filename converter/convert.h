@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "converter/calibration/dataset.h"
+#include "converter/calibration/evaluate.h"
 #include "converter/search/distribution.h"
 #include "format/graph.h"
 #include "runtime/backend/registry.h"
@@ -74,10 +75,12 @@ struct ConvertReport {
   std::string metric;
   double float_value = 0, quantized_value = 0;  // on the selection data; 0 samples: not measured
   int64_t selection_samples = 0;
+  PairedDrop drop, expected_drop;  // from float to quantized; expected: of ExpectedDrop
   double weight_bits_mean = 0, weight_exponent_bits_mean = 0, activation_bits_mean = 0;
   // Points of the network-level search: the largest RMAE of a weight, mean bits, metric.
   struct Step {
     double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
+    PairedDrop drop, expected_drop;
   };
   std::vector<Step> steps;
   // The least estimated error of the output (the sum over all weights) by mean stored bits of the weights.

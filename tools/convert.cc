@@ -17,6 +17,7 @@
 #include "format/model_file.h"
 #include "tools/commands.h"
 #include "tools/common.h"
+#include "tools/evaluation.h"
 #include "tools/progress.h"
 #include "tools/report_html.h"
 #include "tools/table.h"
@@ -135,7 +136,8 @@ std::string Summary(const ConvertReport& report) {
                                   "activations  mean ", Fixed(report.activation_bits_mean, 3), " stored bits\n");
   if (report.selection_samples > 0) {
     absl::StrAppend(&text, report.metric, "  float ", Fixed(report.float_value, 2), ", quantized ",
-                    Fixed(report.quantized_value, 2), " on ", report.selection_samples, " samples\n");
+                    Fixed(report.quantized_value, 2), " on ", report.selection_samples, " samples: drop ",
+                    DropText(report.drop), ", expected ", DropText(report.expected_drop), "\n");
   }
   return text;
 }

@@ -50,7 +50,7 @@ std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, b
     if (with_drop && label != base->first) {
       const PairedDrop paired = ComparePaired(base->second.result, r);
       const double agreement = Agreement(base->second.result, r);
-      row.push_back(absl::StrCat(Fixed(paired.drop, 2), " +- ", Fixed(paired.standard_error, 2)));
+      row.push_back(DropText(paired));
       row.push_back(Fixed(agreement, 2));
       result["agreement"] = {{"with", base->first}, {"percent", agreement}};
       result["drop"] = {{"from", base->first}, {"points", paired.drop}, {"standard_error", paired.standard_error}};

@@ -74,6 +74,10 @@ absl::StatusOr<Score> ScoreSession(Session* session, const std::string& label, c
   return score;
 }
 
+std::string DropText(const PairedDrop& drop) {
+  return absl::StrCat(Fixed(drop.drop, 2), " +- ", Fixed(drop.standard_error, 2));
+}
+
 std::string Decibels(double value) { return std::isinf(value) && value > 0 ? "exact" : Fixed(value, 1); }
 
 }  // namespace tally::tools

@@ -40,6 +40,9 @@ struct Score {
 absl::StatusOr<Score> ScoreSession(Session* session, const std::string& label, const Dataset& data,
                                    const Teacher* teacher, Progress* progress);
 
+// "0.31 +- 0.20".
+std::string DropText(const PairedDrop& drop);
+
 // "31.4", or "exact" for infinity.
 std::string Decibels(double value);
 

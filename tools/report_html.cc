@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tools/evaluation.h"
 #include "tools/table.h"
 
 namespace tally::tools {
@@ -130,10 +131,11 @@ std::string FrontHtml(const ConvertReport& report) {
   }
   if (report.steps.empty()) return html;
   Points tried;
-  Table table({">weight bits", ">activation bits", ">" + report.metric});
+  Table table({">weight bits", ">activation bits", ">" + report.metric, ">drop", ">expected drop"});
   for (const auto& s : report.steps) {
     tried.emplace_back(s.weight_bits, s.value);
-    table.Add({Fixed(s.weight_bits, 3), Fixed(s.activation_bits, 3), Fixed(s.value, 2)});
+    table.Add({Fixed(s.weight_bits, 3), Fixed(s.activation_bits, 3), Fixed(s.value, 2), DropText(s.drop),
+               DropText(s.expected_drop)});
   }
   std::sort(tried.begin(), tried.end());
   absl::StrAppend(&html, "<h2>Points that were tried</h2>\n",
@@ -151,6 +153,8 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
   if (report.selection_samples > 0) {
     summary.Add({report.metric + " of the float model", Fixed(report.float_value, 2)});
     summary.Add({report.metric + " quantized", Fixed(report.quantized_value, 2)});
+    summary.Add({"drop, paired by sample", DropText(report.drop)});
+    summary.Add({"drop that the float model's probabilities lead to expect", DropText(report.expected_drop)});
     summary.Add({"samples", absl::StrCat(report.selection_samples)});
   }
   std::string body = absl::StrCat(

@@ -10,6 +10,51 @@
 #include "format/error.h"
 
 namespace tally {
+namespace {
+
+// The likeliest answers of n scores: of probabilities as they are, else by their softmax.
+void AppendLikeliest(const float* scores, int64_t n, std::vector<EvalResult::Likely>* likeliest) {
+  std::vector<int64_t> order;
+  double sum = 0, least = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (std::isnan(scores[i])) continue;
+    order.push_back(i);
+    sum += scores[i];
+    least = std::min(least, static_cast<double>(scores[i]));
+  }
+  const size_t kept = std::min<size_t>(order.size(), EvalResult::kLikeliest);
+  std::partial_sort(order.begin(), order.begin() + static_cast<int64_t>(kept), order.end(),
+                    [&](int64_t a, int64_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); });
+  const bool probabilities = least >= 0 && std::fabs(sum - 1) < 1e-3;
+  double exponentials = 0;
+  for (int64_t i : order) exponentials += std::exp(static_cast<double>(scores[i]) - scores[order[0]]);
+  for (size_t k = 0; k < EvalResult::kLikeliest; ++k) {
+    EvalResult::Likely likely;
+    if (k < kept) {
+      const double x = scores[order[k]];
+      likely.answer = order[k];
+      const double p = probabilities ? x : std::exp(x - scores[order[0]]) / exponentials;
+      likely.probability = std::isfinite(p) ? static_cast<float>(p) : 0;  // not so among infinite scores
+    }
+    likeliest->push_back(likely);
+  }
+}
+
+// Mean of n differences, in percent, and its standard error.
+template <typename Difference>
+PairedDrop MeanOf(size_t n, const Difference& difference) {
+  if (n == 0) return {};
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double d = difference(i);
+    sum += d;
+    squares += d * d;
+  }
+  const double count = static_cast<double>(n), mean = sum / count;
+  return {100 * mean, 100 * std::sqrt(std::max(0.0, squares / count - mean * mean) / count)};
+}
+
+}  // namespace
 
 absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const EvalOptions& options) {
   const bool labelled = data.target() == TargetKind::kClass;
@@ -41,6 +86,9 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
           result.answers.push_back(answer);
           result.correct.push_back(answer == expected ? 1 : 0);
           right += answer == expected ? 1 : 0;
+          if (options.keep_likeliest) {
+            AppendLikeliest(scores + i * run.output_per_sample, run.output_per_sample, &result.likeliest);
+          }
         }
         if (options.keep_logits) {
           result.logits.insert(result.logits.end(), scores, scores + run.count * run.output_per_sample);
@@ -64,19 +112,19 @@ int64_t ArgMax(const float* values, int64_t n) {
 }
 
 PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other) {
-  const size_t n = std::min(reference.correct.size(), other.correct.size());
-  if (n == 0) return {};
-  double sum = 0, squares = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const double d = static_cast<double>(reference.correct[i]) - static_cast<double>(other.correct[i]);
-    sum += d;
-    squares += d * d;
-  }
-  const double count = static_cast<double>(n), mean = sum / count;
-  PairedDrop drop;
-  drop.drop = 100 * mean;
-  drop.standard_error = 100 * std::sqrt(std::max(0.0, squares / count - mean * mean) / count);
-  return drop;
+  return MeanOf(std::min(reference.correct.size(), other.correct.size()), [&](size_t i) {
+    return static_cast<double>(reference.correct[i]) - static_cast<double>(other.correct[i]);
+  });
+}
+
+PairedDrop ExpectedDrop(const EvalResult& reference, const EvalResult& other) {
+  constexpr size_t kEach = EvalResult::kLikeliest;
+  return MeanOf(std::min(reference.likeliest.size() / kEach, other.answers.size()), [&](size_t i) {
+    const auto begin = reference.likeliest.begin() + static_cast<int64_t>(i * kEach);
+    const auto end = begin + kEach;
+    const auto it = std::find_if(begin, end, [&](const EvalResult::Likely& l) { return l.answer == other.answers[i]; });
+    return static_cast<double>(begin->probability) - (it == end ? 0 : static_cast<double>(it->probability));
+  });
 }
 
 double Agreement(const EvalResult& a, const EvalResult& b) {

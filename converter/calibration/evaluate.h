@@ -22,12 +22,21 @@ struct EvalResult {
   std::vector<uint8_t> correct;  // per sample, for paired comparisons
   std::vector<int64_t> answers;  // per sample, the largest score
   std::vector<float> logits;     // first output, sample-major; kept only when asked for
+  // Per sample the kLikeliest answers of the largest scores, the largest first, with their probabilities; fewer answers
+  // are filled up with -1. Kept only when asked for.
+  static constexpr int kLikeliest = 16;
+  struct Likely {
+    int64_t answer = -1;
+    float probability = 0;
+  };
+  std::vector<Likely> likeliest;
   double seconds = 0;
 };
 
 struct EvalOptions {
   int64_t batch = 0;  // samples per run; 0 = chosen so that a batch's inputs take about 4 MiB, at most 32
   bool keep_logits = false;
+  bool keep_likeliest = false;
   bool score = true;  // false: logits alone are wanted, labels are not looked at
   // Without labels: the float model's top-1 per sample to agree with.
   const std::vector<int64_t>* teacher = nullptr;
@@ -46,6 +55,11 @@ struct PairedDrop {
   double standard_error = 0;
 };
 PairedDrop ComparePaired(const EvalResult& reference, const EvalResult& other);
+
+// The drop that the reference's own probabilities lead to expect, labels aside: the mean of p(its answer) - p(the
+// other's answer). It varies far less from draw to draw than a drop that is counted, but is right only as far as the
+// probabilities are. `reference` must hold likeliest answers; others count as impossible.
+PairedDrop ExpectedDrop(const EvalResult& reference, const EvalResult& other);
 
 // Percent of samples with the same answer.
 double Agreement(const EvalResult& a, const EvalResult& b);

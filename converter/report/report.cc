@@ -50,6 +50,8 @@ ordered_json TensorJson(const TensorReport& t) {
   return j;
 }
 
+ordered_json DropJson(const PairedDrop& d) { return {{"points", d.drop}, {"standard_error", d.standard_error}}; }
+
 }  // namespace
 
 std::string ReportJson(const ConvertReport& report, const ConvertOptions& options) {
@@ -63,6 +65,8 @@ std::string ReportJson(const ConvertReport& report, const ConvertOptions& option
   if (report.selection_samples > 0) {
     j["float_value"] = report.float_value;
     j["quantized_value"] = report.quantized_value;
+    j["drop"] = DropJson(report.drop);
+    j["expected_drop"] = DropJson(report.expected_drop);
   }
   j["weights"] = {{"stored_bits_mean", report.weight_bits_mean},
                   {"exponent_bits_mean", report.weight_exponent_bits_mean}};
@@ -72,7 +76,9 @@ std::string ReportJson(const ConvertReport& report, const ConvertOptions& option
     j["steps"].push_back({{"threshold", s.threshold},
                           {"weight_bits", s.weight_bits},
                           {"activation_bits", s.activation_bits},
-                          {"value", s.value}});
+                          {"value", s.value},
+                          {"drop", DropJson(s.drop)},
+                          {"expected_drop", DropJson(s.expected_drop)}});
   }
   j["front"] = ordered_json::array();
   for (const ConvertReport::FrontPoint& p : report.front) {

@@ -25,7 +25,7 @@ void AddRange(const float* x, size_t count, ActivationSamples* samples) {
   samples->non_finite += count - finite;
 }
 
-// Means per channel; a channel that was ever not finite ends up not finite.
+// Sums per channel; a channel that was ever not finite ends up not finite.
 void AddChannels(const float* x, const Shape& shape, int axis, ActivationSamples* samples) {
   const size_t rank = shape.size();
   if (axis == 0 || rank < 2) return;
@@ -35,11 +35,17 @@ void AddChannels(const float* x, const Shape& shape, int axis, ActivationSamples
   for (size_t d = channel_axis + 1; d < rank; ++d) inner *= static_cast<size_t>(shape[d]);
   const size_t channels = static_cast<size_t>(shape[channel_axis]);
   samples->channel_sums.resize(channels);
+  samples->channel_squares.resize(channels);
   for (size_t i = 0; i < outer; ++i) {
     for (size_t c = 0; c < channels; ++c, x += inner) {
-      double sum = 0;
-      for (size_t k = 0; k < inner; ++k) sum += x[k];
+      double sum = 0, squares = 0;
+      for (size_t k = 0; k < inner; ++k) {
+        const double v = x[k];
+        sum += v;
+        squares += v * v;
+      }
       samples->channel_sums[c] += sum;
+      samples->channel_squares[c] += squares;
     }
   }
   samples->per_channel += outer * inner;

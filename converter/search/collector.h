@@ -21,7 +21,7 @@ struct ActivationSamples {
   uint64_t non_finite = 0;
   MagnitudeHistogram histogram;  // of at most about 4 million values, evenly drawn
   // Along the target's channel axis.
-  std::vector<double> channel_sums;
+  std::vector<double> channel_sums, channel_squares;
   uint64_t per_channel = 0;  // values behind each sum
 
   bool empty() const { return finite == 0; }

@@ -153,6 +153,7 @@ absl::StatusOr<EvalResult> Runner::EvaluateFloat() {
     }));
   }
   EvalOptions options;
+  options.keep_likeliest = true;
   options.progress = PhaseProgress("evaluate float");
   return Evaluate(session, selection_, options);
 }

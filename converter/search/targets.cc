@@ -52,13 +52,15 @@ absl::Status CheckFinite(const Tensor& tensor) {
 
 class Finder {
  public:
-  explicit Finder(const Graph& graph) : graph_(graph), network_inputs_(NetworkInputTensors(graph)) {}
+  Finder(const Graph& graph, const std::map<int, std::string>& excluded)
+      : graph_(graph), excluded_(excluded), network_inputs_(NetworkInputTensors(graph)) {}
 
   absl::StatusOr<Targets> Run() {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
       if (!IsOneOf(node.op, {"Conv", "Gemm", "MatMul"})) continue;
-      const std::string reason = WhyNot(graph_, node);
+      const auto excluded = excluded_.find(static_cast<int>(n));
+      const std::string reason = excluded == excluded_.end() ? WhyNot(graph_, node) : excluded->second;
       if (!reason.empty()) {
         targets_.skipped.push_back({static_cast<int>(n), node.inputs.size() > 1 ? node.inputs[1] : -1, reason});
       } else if (node.op == "MatMul") {
@@ -127,6 +129,7 @@ class Finder {
   }
 
   const Graph& graph_;
+  const std::map<int, std::string>& excluded_;
   const std::vector<bool> network_inputs_;
   Targets targets_;
   std::map<int, size_t> activations_, weights_;  // target by tensor
@@ -174,7 +177,9 @@ bool ProducesNonNegative(const Graph& graph, const Node& node, const std::vector
 
 }  // namespace
 
-absl::StatusOr<Targets> FindTargets(const Graph& graph) { return Finder(graph).Run(); }
+absl::StatusOr<Targets> FindTargets(const Graph& graph, const std::map<int, std::string>& excluded) {
+  return Finder(graph, excluded).Run();
+}
 
 std::vector<bool> NonNegativeTensors(const Graph& graph, const std::vector<bool>& inputs_non_negative) {
   std::vector<bool> result(graph.tensors.size());

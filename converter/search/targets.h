@@ -2,6 +2,7 @@
 #ifndef TALLY_CONVERTER_SEARCH_TARGETS_H_
 #define TALLY_CONVERTER_SEARCH_TARGETS_H_
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,8 @@ struct Targets {
   std::vector<Skipped> skipped;
 };
 
-// Errors: kNonFiniteWeight.
-absl::StatusOr<Targets> FindTargets(const Graph& graph);
+// `excluded`: nodes that are to stay float, with the reason. Errors: kNonFiniteWeight.
+absl::StatusOr<Targets> FindTargets(const Graph& graph, const std::map<int, std::string>& excluded = {});
 
 // Per tensor, whether it can hold no negative value: by the operator that produces it (Relu, Clip at 0 or above,
 // Sigmoid, Softmax, ..., fused ones too), by movement, pooling or addition of such, or because `inputs_non_negative`,

@@ -112,6 +112,19 @@ TEST(ComparePaired, GivesTheStandardErrorOfTheMeanDifference) {
   EXPECT_DOUBLE_EQ(drop.standard_error, 100 * std::sqrt((3.0 / 8 - 1.0 / 64) / 8));
 }
 
+TEST(ExpectedDrop, WeighsOtherAnswersByTheReferencesProbabilities) {
+  EvalResult a, b;
+  a.likeliest.resize(3 * EvalResult::kLikeliest);
+  a.likeliest[0] = {7, 0.75f}, a.likeliest[1] = {4, 0.25f};
+  a.likeliest[EvalResult::kLikeliest] = {1, 1.0f};
+  a.likeliest[2 * EvalResult::kLikeliest] = {2, 0.5f};
+  b.answers = {4, 1, 9};  // the second likeliest, the same, one that is not among the likeliest
+  const PairedDrop drop = ExpectedDrop(a, b);
+  EXPECT_DOUBLE_EQ(drop.drop, 100 * (0.5 + 0 + 0.5) / 3);
+  EXPECT_DOUBLE_EQ(drop.standard_error, 100 * std::sqrt((0.5 / 3 - 1.0 / 9) / 3));
+  EXPECT_EQ(ExpectedDrop(EvalResult(), b).drop, 0);
+}
+
 TEST(SqnrDb, IsTenDecibelsPerFactorTen) {
   const float x[] = {3, 4}, y[] = {3, 3};
   EXPECT_DOUBLE_EQ(SqnrDb(x, y, 2), 10 * std::log10(25.0));
