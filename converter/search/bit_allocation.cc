@@ -13,6 +13,12 @@ double Allowed(double budget) { return budget * (1 + 1e-12); }
 
 }  // namespace
 
+double SumOfElements(const std::vector<BitItem>& items) {
+  double sum = 0;
+  for (const BitItem& item : items) sum += item.elements;
+  return sum;
+}
+
 double TotalBits(const std::vector<BitItem>& items, const Allocation& allocation) {
   double bits = 0;
   for (size_t i = 0; i < items.size(); ++i) bits += items[i].elements * items[i].options[allocation[i]].stored_bits;

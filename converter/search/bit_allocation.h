@@ -22,6 +22,7 @@ struct BitItem {
 // An index into the options of each item.
 using Allocation = std::vector<size_t>;
 
+double SumOfElements(const std::vector<BitItem>& items);
 double TotalBits(const std::vector<BitItem>& items, const Allocation& allocation);
 
 // Sums of bits * elements stay within `budget`; nothing when even the fewest bits do not.

@@ -34,10 +34,12 @@ absl::Status Candidates::Prepare(const std::vector<int64_t>& extents) {
   int64_t elements = 1;
   for (const Shape& shape : shapes) elements += TensorType{DType::kFloat32, shape}.elements();
   std::vector<int64_t> batched = extents;
+  bool fixed = false;  // the batch
   const int64_t wanted = std::clamp<int64_t>(kRunElements / elements, 1, kMaxBatch);
   for (int input : graph_.inputs) {
     const Shape& shape = graph_.tensors[static_cast<size_t>(input)].shape;
     if (shape.empty()) continue;
+    fixed = shape[0] > 0;
     batch_ = shape[0] < 0 ? wanted : shape[0];
     if (shape[0] < 0) batched[static_cast<size_t>(-(shape[0] + 1))] = wanted;
   }
@@ -46,6 +48,12 @@ absl::Status Candidates::Prepare(const std::vector<int64_t>& extents) {
     const Shape& shape = types_[static_cast<size_t>(a.tensor)].shape;
     if (batch_ == 1 || (!shape.empty() && shape[0] % batch_ == 0)) continue;
     // Samples do not lie outermost: one at a time, then.
+    if (fixed && options_.compensates) {
+      return MakeError(ErrorId::kUsage,
+                       absl::StrCat("compensated rounding needs tensors with a sample after the other; ",
+                                    Quoted(graph_.tensors[static_cast<size_t>(a.tensor)].name), " is not so, and the ",
+                                    "model's batch is fixed at ", batch_, "; expected rounding nearest"));
+    }
     batch_ = 1;
     TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents));
     break;

@@ -47,7 +47,8 @@ class Variant {
     search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), std::move(non_negative), options);
     TALLY_RETURN_IF_ERROR(search_->FitAll(pool, nullptr));
     Choices choices;
-    for (const BitItem& item : search_->WeightItems()) choices.weights.push_back({item.options[0].exponent_bits, {}, {}});
+    for (const BitItem& item : search_->WeightItems())
+      choices.weights.push_back({item.options[0].exponent_bits, {}, {}});
     const std::vector<int64_t> elements(targets_.activations.size(), 1);
     for (const BitItem& item : search_->ActivationItems(elements, /*allow_q14=*/false)) {
       choices.activations.push_back({item.options[0].exponent_bits, {}, {}});
@@ -125,7 +126,8 @@ std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& 
     pair.producer = index.producer[static_cast<size_t>(tensor)];
     if (pair.producer < 0 || index.is_output[static_cast<size_t>(tensor)]) continue;
     const Node& producer = graph.nodes[static_cast<size_t>(pair.producer)];
-    if (!IsConvOrGemm(producer) || !PassesScales(producer) || own_weight(pair.producer) == targets.weights.size()) continue;
+    if (!IsConvOrGemm(producer) || !PassesScales(producer) || own_weight(pair.producer) == targets.weights.size())
+      continue;
     const int bias = InputOrAbsent(producer, 2);
     if (bias >= 0 && (ConstantFloats(graph, bias) == nullptr || index.SoleConsumer(bias) < 0)) continue;
     bool fits = true;
@@ -158,9 +160,7 @@ void ScaleChannels(const EqualizablePair& pair, const Targets& targets, const st
     const size_t per_output = static_cast<size_t>(targets.weights[w].per_channel), taps = per_output / inputs;
     const size_t groups = node.op == "Conv" ? static_cast<size_t>(node.GetInt("group", 1)) : 1;
     const size_t per_group = static_cast<size_t>(tensor.shape[0]) / groups;
-    Scale(&tensor, [&](size_t i) {
-      return factors[i / per_output / per_group * inputs + i % per_output / taps];
-    });
+    Scale(&tensor, [&](size_t i) { return factors[i / per_output / per_group * inputs + i % per_output / taps]; });
   }
 }
 

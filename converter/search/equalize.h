@@ -20,9 +20,9 @@ namespace tally {
 
 // An activation whose channels may be scaled.
 struct EqualizablePair {
-  size_t activation = 0;         // target
-  int producer = -1;             // node: Conv or Gemm
-  std::vector<size_t> weights;   // targets that read it
+  size_t activation = 0;        // target
+  int producer = -1;            // node: Conv or Gemm
+  std::vector<size_t> weights;  // targets that read it
 };
 std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& targets);
 

@@ -336,6 +336,24 @@ TEST(Convert, LeavesALayerFloatThatKeepsTheGoalOutOfReach) {
   EXPECT_GT(result->report.weight_bits_mean, 32.0 / 8);  // of eight equal layers one counts 32
 }
 
+TEST(Convert, SaysWhereLayersCannotRunSampleBySample) {
+  // A fixed batch of two whose samples end up side by side.
+  Graph g;
+  g.name = "transposed";
+  const int x = AddInput(&g, "input", {2, 3});
+  const int t = AddNode(&g, "Transpose", "columns", {x});
+  LastNode(&g).SetInts("perm", {1, 0});
+  const int product = AddNode(&g, "Gemm", "mix", {t, AddFloat(&g, "w", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})});
+  const int back = AddNode(&g, "Transpose", "rows", {product});
+  LastNode(&g).SetInts("perm", {1, 0});
+  g.outputs = {back};
+  const auto data = ToyData(g, 8, /*labelled=*/false, 5);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  EXPECT_EQ(CodeOf(result.status()), "TLY-E0201") << result.status();
+  EXPECT_NE(result.status().message().find("rounding nearest"), std::string::npos) << result.status();
+}
+
 TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
   // Agreement with the float model on every sample is too much for activations of three bits.
   ConvertOptions options = OneThread();

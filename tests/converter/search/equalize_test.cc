@@ -79,7 +79,8 @@ TEST(ScaleChannels, KeepsEveryBitOfTheFloatNetwork) {
     Node& node = graph.nodes[1];
     const Tensor depthwise = graph.tensors[static_cast<size_t>(node.inputs[1])];
     std::vector<float> w;
-    for (int64_t i = 0; i < 64 / group * 9; ++i) w.push_back(depthwise.data.as<float>()[i % 72] + 0.01f * static_cast<float>(i));
+    for (int64_t i = 0; i < 64 / group * 9; ++i)
+      w.push_back(depthwise.data.as<float>()[i % 72] + 0.01f * static_cast<float>(i));
     node.inputs[1] = AddFloat(&graph, "w2b", {8, 8 / group, 3, 3}, w);
     node.SetInts("group", {group});
     const auto data = ToyData(graph, 4, /*labelled=*/false, 2);
@@ -119,7 +120,8 @@ TEST(EqualizeChannels, UndoesUnevenChannelsAndNothingElse) {
   EXPECT_EQ(uneven.tensors[static_cast<size_t>(equalized->activations[0])].name, "c1");
   EXPECT_EQ(Logits(equalized->graph, *data), Logits(uneven, *data));
   // What was made even stays so.
-  const auto again = EqualizeChannels(equalized->graph, data->size(), SearchOptions(), 1, make_runner, shared.get(), nullptr);
+  const auto again =
+      EqualizeChannels(equalized->graph, data->size(), SearchOptions(), 1, make_runner, shared.get(), nullptr);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->activations.empty());
 }

@@ -1,0 +1,233 @@
+#include "converter/goal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "format/error.h"
+
+namespace tally {
+namespace {
+
+constexpr double kDefaultWeightTarget = 4, kActivationMargin = 2;
+// Mean bits of activations: where max_drop begins, and how far it goes when the weights alone cannot reach the goal.
+constexpr double kMaxDropActivationTarget = 6, kMaxDropActivationLimit = 8;
+// Layers that may stay float so that the goal is reached: one in so many.
+constexpr size_t kLayersPerFloatLayer = 8;
+
+absl::StatusOr<Allocation> Require(const std::optional<Allocation>& allocation, const std::vector<BitItem>& items,
+                                   const char* what) {
+  if (allocation) return *allocation;
+  const double least = TotalBits(items, Allocation(items.size(), 0)) / SumOfElements(items);
+  return MakeError(ErrorId::kUsage, absl::StrCat("the target for ", what, " is below ", least,
+                                                 " mean stored bits, the least possible"));
+}
+
+double MeanBits(const std::vector<BitItem>& items, const Allocation& allocation) {
+  return TotalBits(items, allocation) / std::max(1.0, SumOfElements(items));
+}
+
+}  // namespace
+
+GoalSearch::GoalSearch(const ConvertOptions& options, const EvalResult& float_result, Analysis* analysis,
+                       Runner* runner)
+    : options_(options),
+      float_result_(float_result),
+      analysis_(analysis),
+      runner_(runner),
+      max_drop_activations_(kMaxDropActivationTarget) {}
+
+// Mean stored bits asked for. A fixed number leaves one option per tensor, which the budget must admit.
+double GoalSearch::WeightMean() const {
+  return options_.weight_bits ? 8 : options_.target_bits.value_or(kDefaultWeightTarget);
+}
+
+double GoalSearch::ActivationMean() const {
+  if (options_.activation_bits) return 8;
+  if (options_.activation_target_bits) return *options_.activation_target_bits;
+  if (options_.max_drop || options_.target_size) return max_drop_activations_;
+  const double weights =
+      options_.weight_bits ? *options_.weight_bits : options_.target_bits.value_or(kDefaultWeightTarget);
+  return std::min(8.0, weights + kActivationMargin);
+}
+
+std::optional<Allocation> GoalSearch::LeastErrorActivations() const {
+  const std::vector<BitItem>& items = analysis_->activations();
+  return AllocateLeastError(items, ActivationMean() * SumOfElements(items));
+}
+
+absl::StatusOr<Allocation> GoalSearch::UniformActivations() const {
+  const std::vector<BitItem>& items = analysis_->activations();
+  return Require(AllocateUniform(items, ActivationMean() * SumOfElements(items)), items, "activations");
+}
+
+absl::StatusOr<Allocation> GoalSearch::ActivationsOfMaxDrop() const {
+  if (auto best = LeastErrorActivations()) return *best;
+  return UniformActivations();
+}
+
+absl::StatusOr<Choices> GoalSearch::Fewest() const {
+  TALLY_ASSIGN_OR_RETURN(const Allocation activations, UniformActivations());
+  return analysis_->MakeChoices(Allocation(analysis_->weights().size(), 0), activations);
+}
+
+absl::StatusOr<Choices> GoalSearch::Within(double weight_budget) {
+  const std::vector<BitItem>& weights = analysis_->weights();
+  TALLY_ASSIGN_OR_RETURN(Allocation w, Require(AllocateUniform(weights, weight_budget), weights, "weights"));
+  TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
+  TALLY_RETURN_IF_ERROR(analysis_->Measure());
+  if (!runner_->runs_quantized()) return analysis_->MakeChoices(w, a);
+  TALLY_ASSIGN_OR_RETURN(double error, analysis_->OutputError(w, a));
+  if (const auto best = AllocateLeastError(weights, weight_budget)) {
+    TALLY_ASSIGN_OR_RETURN(const double other, analysis_->OutputError(*best, a));
+    if (other < error) error = other, w = *best;
+  }
+  if (const auto best = LeastErrorActivations()) {
+    TALLY_ASSIGN_OR_RETURN(const double other, analysis_->OutputError(w, *best));
+    if (other < error) a = *best;
+  }
+  return analysis_->MakeChoices(w, a);
+}
+
+// Allocations of bits to weights, from the most to the fewest.
+std::vector<Allocation> GoalSearch::WeightFront() const {
+  const std::vector<BitItem>& weights = analysis_->weights();
+  std::vector<Allocation> front;
+  front.push_back(AllocateByThreshold(weights, -1));
+  const auto add = [&](const Allocation& allocation) {
+    if (allocation != front.back()) front.push_back(allocation);
+  };
+  if (options_.strategy == Strategy::kDnateq) {
+    // The paper's: the fewest bits that meet an RMAE threshold, which rises.
+    std::set<double> thresholds;
+    for (const BitItem& item : weights) {
+      for (const BitOption& option : item.options) thresholds.insert(option.rmae);
+    }
+    for (double threshold : thresholds) add(AllocateByThreshold(weights, threshold));
+    return front;
+  }
+  constexpr double kStep = 0.125;
+  for (double bits = 8 - kStep; bits > 2; bits -= kStep) {
+    if (const auto allocation = AllocateLeastError(weights, bits * SumOfElements(weights))) add(*allocation);
+  }
+  add(Allocation(weights.size(), 0));
+  return front;
+}
+
+std::vector<ConvertReport::FrontPoint> GoalSearch::Front() const {
+  std::vector<ConvertReport::FrontPoint> front;
+  if (!analysis_->has_output_errors()) return front;
+  const std::vector<BitItem>& weights = analysis_->weights();
+  for (const Allocation& allocation : WeightFront()) {
+    ConvertReport::FrontPoint point;
+    point.weight_bits = MeanBits(weights, allocation);
+    for (size_t i = 0; i < weights.size(); ++i) point.error += weights[i].options[allocation[i]].error;
+    front.push_back(point);
+  }
+  return front;
+}
+
+absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
+  TALLY_RETURN_IF_ERROR(UniformActivations().status());
+  TALLY_RETURN_IF_ERROR(analysis_->Measure());
+  TALLY_ASSIGN_OR_RETURN(Allocation activations, ActivationsOfMaxDrop());
+  std::vector<Allocation> front = WeightFront();
+  TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], activations));
+  const auto reached = [&] { return best.step.drop.drop <= *options_.max_drop; };
+  // The paper's method trades bits of weights alone.
+  while (!reached() && options_.strategy == Strategy::kJoint) {
+    if (max_drop_activations_ < kMaxDropActivationLimit && !options_.activation_bits &&
+        !options_.activation_target_bits) {
+      ++max_drop_activations_;
+    } else if (LeaveWorstLayerFloat(best.choices)) {
+      TALLY_RETURN_IF_ERROR(analysis_->Prepare(left_float_));
+      TALLY_RETURN_IF_ERROR(analysis_->Measure());
+    } else {
+      break;
+    }
+    TALLY_ASSIGN_OR_RETURN(activations, ActivationsOfMaxDrop());
+    front = WeightFront();
+    TALLY_ASSIGN_OR_RETURN(best, Try(front[0], activations));
+  }
+  reached_ = reached();
+  // Where not even the most bits are proven to be within the goal (few samples, or a goal of nearly nothing), the plain
+  // drop decides.
+  const bool provable = IsWithin(best.step);
+  // `kept` is within the goal, `lost` beyond it. Without any point within, the most bits are the best offer.
+  size_t kept = 0, lost = reached_ ? front.size() : 0;
+  while (kept + 1 < lost) {
+    const size_t i = kept + (lost - kept) / 2;
+    TALLY_ASSIGN_OR_RETURN(Point point, Try(front[i], activations));
+    if (provable ? IsWithin(point.step) : point.step.drop.drop <= *options_.max_drop) {
+      kept = i;
+      best = std::move(point);
+    } else {
+      lost = i;
+    }
+  }
+  return std::move(best.choices);
+}
+
+// Excludes the layer whose weight and input cost the output most, with the bits chosen; false: no more may be.
+bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
+  const auto error_of = [](const BitItem& item, const Choice& choice) {
+    for (const BitOption& option : item.options) {
+      if (option.exponent_bits == choice.exponent_bits) return option.error;
+    }
+    return 0.0;
+  };
+  const std::vector<BitItem>&weights = analysis_->weights(), &activations = analysis_->activations();
+  const Targets& targets = analysis_->targets();
+  if (!analysis_->has_output_errors() || (left_float_.size() + 1) * kLayersPerFloatLayer > targets.weights.size()) return false;
+  size_t worst = 0;
+  double largest = -1, sum = 0;
+  std::vector<double> errors(weights.size());
+  for (size_t w = 0; w < weights.size(); ++w) errors[w] = error_of(weights[w], choices.weights[w]);
+  for (size_t a = 0; a < activations.size(); ++a) {
+    for (int w : targets.activations[a].weights) {
+      errors[static_cast<size_t>(w)] += error_of(activations[a], choices.activations[a]);
+    }
+  }
+  for (size_t w = 0; w < errors.size(); ++w) {
+    sum += errors[w];
+    if (errors[w] > largest) largest = errors[w], worst = w;
+  }
+  for (int n : targets.weights[worst].nodes) {
+    left_float_[n] = absl::StrCat("it causes ", std::round(100 * largest / std::max(sum, 1e-300)),
+                                  " % of the error that is left with the most bits, and max drop ",
+                                  *options_.max_drop, " is out of reach with it");
+  }
+  return true;
+}
+
+// Whether a point's loss on other data may be trusted to stay within the goal. The point with the fewest bits that
+// pass is picked for its luck on these samples, too, so one standard error is kept to spare: of the drop that was
+// counted, or, where samples are too few for that, of the expected one, unless what was counted speaks against it.
+bool GoalSearch::IsWithin(const ConvertReport::Step& step) const {
+  const auto most = [](const PairedDrop& d) { return d.drop + d.standard_error; };
+  const double goal = *options_.max_drop;
+  return most(step.drop) <= goal ||
+         (most(step.expected_drop) <= goal && step.drop.drop - step.drop.standard_error <= goal);
+}
+
+absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, const Allocation& activations) {
+  const std::vector<BitItem>&weight_items = analysis_->weights(), &activation_items = analysis_->activations();
+  Point point;
+  point.choices = analysis_->MakeChoices(weights, activations);
+  TALLY_ASSIGN_OR_RETURN(const Graph graph, analysis_->candidates().Build(point.choices));
+  TALLY_ASSIGN_OR_RETURN(const EvalResult result, runner_->EvaluateQuantized(graph));
+  ConvertReport::Step& step = point.step;
+  step.drop = ComparePaired(float_result_, result);
+  step.expected_drop = ExpectedDrop(float_result_, result);
+  for (size_t i = 0; i < weights.size(); ++i)
+    step.threshold = std::max(step.threshold, weight_items[i].options[weights[i]].rmae);
+  step.weight_bits = MeanBits(weight_items, weights);
+  step.activation_bits = MeanBits(activation_items, activations);
+  step.value = result.value;
+  steps_.push_back(step);
+  return point;
+}
+
+}  // namespace tally

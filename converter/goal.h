@@ -1,0 +1,65 @@
+// Chooses bits for a goal: a mean, or the loss that may be.
+#ifndef TALLY_CONVERTER_GOAL_H_
+#define TALLY_CONVERTER_GOAL_H_
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "converter/convert.h"
+#include "converter/analysis.h"
+
+namespace tally {
+
+class GoalSearch {
+ public:
+  // Refers to its arguments; `float_result`: on the selection data.
+  GoalSearch(const ConvertOptions& options, const EvalResult& float_result, Analysis* analysis, Runner* runner);
+
+  // Uniform bits or those of the least estimated errors, whichever the output prefers: first of weights, then of
+  // activations. Errors: kUsage when a budget (of all bits of the weights; a mean of activations) admits nothing.
+  absl::StatusOr<Choices> Within(double weight_budget);
+  absl::StatusOr<Choices> WithinTargets() { return Within(WeightMean() * SumOfElements(analysis_->weights())); }
+
+  // The fewest bits for weights that keep the loss within options.max_drop, by bisection. `reached` says whether they
+  // do.
+  absl::StatusOr<Choices> WithinMaxDrop();
+  bool reached() const { return reached_; }
+
+  // The fewest bits of all for weights.
+  absl::StatusOr<Choices> Fewest() const;
+
+  const std::vector<ConvertReport::Step>& steps() const { return steps_; }
+  // Empty unless errors of the output were measured.
+  std::vector<ConvertReport::FrontPoint> Front() const;
+
+ private:
+  struct Point {
+    Choices choices;
+    ConvertReport::Step step;
+  };
+  double WeightMean() const;
+  double ActivationMean() const;
+  std::optional<Allocation> LeastErrorActivations() const;
+  absl::StatusOr<Allocation> UniformActivations() const;
+  absl::StatusOr<Allocation> ActivationsOfMaxDrop() const;
+  std::vector<Allocation> WeightFront() const;
+  absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations);
+  bool IsWithin(const ConvertReport::Step& step) const;
+  bool LeaveWorstLayerFloat(const Choices& choices);
+
+  const ConvertOptions& options_;
+  const EvalResult& float_result_;
+  Analysis* const analysis_;
+  Runner* const runner_;
+  std::vector<ConvertReport::Step> steps_;
+  bool reached_ = true;
+  double max_drop_activations_;            // mean bits
+  std::map<int, std::string> left_float_;  // nodes, with the reason
+};
+
+}  // namespace tally
+
+#endif  // TALLY_CONVERTER_GOAL_H_
