@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "converter/options.h"
 #include "converter/search/sensitivity.h"
 #include "converter/search/simulation.h"
@@ -15,10 +16,6 @@ constexpr double kMeasuredWeightBits = 4, kMeasuredActivationBits = 5;
 
 // A change of the graph is kept when it takes this share off the error of the output.
 constexpr double kWorthwhile = 0.02;
-
-bool AllFixed(const std::vector<BitItem>& items) {
-  return std::all_of(items.begin(), items.end(), [](const BitItem& item) { return item.options.size() == 1; });
-}
 
 }  // namespace
 
@@ -40,15 +37,15 @@ SearchOptions MakeSearchOptions(const ConvertOptions& o) {
   return s;
 }
 
-Analysis::Analysis(const Graph& graph, const Dataset& calibration, const ConvertOptions& options, const Memo& memo,
-                   Runner* runner, ThreadPool* pool)
+Analysis::Analysis(const Graph& graph, const Dataset& calibration, const ConvertOptions& options, bool insists,
+                   const Memo& memo, Runner* runner, ThreadPool* pool)
     : graph_(graph),
       calibration_(calibration),
       options_(options),
       memo_(memo),
       runner_(runner),
       pool_(pool),
-      compensates_(options.rounding == Rounding::kCompensated) {}
+      insists_(insists) {}
 
 absl::Status Analysis::Prepare(const std::map<int, std::string>& left_float) {
   TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_, left_float));
@@ -71,16 +68,27 @@ absl::Status Analysis::Prepare(const std::map<int, std::string>& left_float) {
                                            MakeSearchOptions(options_));
   TALLY_RETURN_IF_ERROR(search_->FitAll(pool_, PhaseProgress("fit codebooks")));
   weights_ = search_->WeightItems();
+  TALLY_ASSIGN_OR_RETURN(const BitStatistics statistics, ComputeBitStatistics(graph_));
+  weight_elements_ = static_cast<double>(statistics.weight_elements);
   activations_ = search_->ActivationItems(elements_, allow_q14_);
   CandidateOptions candidates;
-  candidates.compensates = compensates_;
+  candidates.compensates = options_.rounding == Rounding::kCompensated;
   candidates.shares_base = SharesBase(options_);
   candidates.seed = options_.seed;
   candidates.memo = &memo_;
   candidates.progress = PhaseProgress("round weights");
-  candidates_ = std::make_unique<Candidates>(graph_, targets_, *search_, collector_->samples(), calibration_,
-                                             runner_, pool_, candidates);
-  return candidates_->Prepare(extents_);
+  candidates_ = std::make_unique<Candidates>(graph_, targets_, *search_, collector_->samples(), calibration_, runner_,
+                                             pool_, candidates);
+  TALLY_ASSIGN_OR_RETURN(const bool runs_layers, candidates_->Prepare(extents_));
+  if (runs_layers || !candidates.compensates) return absl::OkStatus();
+  if (insists_) {
+    return MakeError(
+        ErrorId::kUsage,
+        "compensated rounding needs tensors in which one sample follows the other; with this model's fixed "
+        "batch they are not so, expected rounding nearest");
+  }
+  candidates_->set_compensates(false);
+  return absl::OkStatus();
 }
 
 std::function<void(double)> Analysis::PhaseProgress(const std::string& phase) const {
@@ -109,7 +117,7 @@ absl::Status Analysis::DecideRefinements(const Allocation& weights, const Alloca
     activations_ = search_->ActivationItems(elements_, allow_q14_);
   }
   // Not part of the paper's method; compensated rounding has corrected already.
-  if (options_.strategy == Strategy::kDnateq || compensates_) return absl::OkStatus();
+  if (options_.strategy == Strategy::kDnateq || candidates_->compensates()) return absl::OkStatus();
   TALLY_ASSIGN_OR_RETURN(const double error, OutputError(weights, activations));
   candidates_->set_correct_bias(true);
   TALLY_ASSIGN_OR_RETURN(const double corrected, OutputError(weights, activations));
@@ -118,7 +126,8 @@ absl::Status Analysis::DecideRefinements(const Allocation& weights, const Alloca
 }
 
 // The output's error with quantized activations and float weights.
-absl::StatusOr<double> Analysis::ActivationError(const Allocation& weights, const Allocation& activations, bool allow_q14) {
+absl::StatusOr<double> Analysis::ActivationError(const Allocation& weights, const Allocation& activations,
+                                                 bool allow_q14) {
   allow_q14_ = allow_q14;
   TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(MakeChoices(weights, activations)));
   std::vector<const Codebook*> codebooks;
@@ -136,12 +145,16 @@ absl::Status Analysis::Measure() {
   const Allocation weights = middle(weights_, kMeasuredWeightBits);
   const Allocation activations = middle(activations_, kMeasuredActivationBits);
   TALLY_RETURN_IF_ERROR(DecideRefinements(weights, activations));
-  if (AllFixed(weights_) && AllFixed(activations_)) return absl::OkStatus();
   const Choices choices = MakeChoices(weights, activations);
   TALLY_ASSIGN_OR_RETURN(const QuantizedNetwork* network, candidates_->Quantize(choices, /*with_errors=*/true));
-  TALLY_ASSIGN_OR_RETURN(const Sensitivity sensitivity,
-                         MeasureSensitivity(graph_, targets_, *network, runner_, memo_, candidates_->KeyOf(choices),
-                                            PhaseProgress("measure sensitivity")));
+  // Choices have no names, and what is left float has no choice.
+  std::string key = candidates_->KeyOf(choices);
+  for (const WeightTarget& w : targets_.weights)
+    absl::StrAppend(&key, "\n", graph_.tensors[static_cast<size_t>(w.tensor)].name);
+  for (const ActivationTarget& a : targets_.activations)
+    absl::StrAppend(&key, "\n", graph_.tensors[static_cast<size_t>(a.tensor)].name);
+  TALLY_ASSIGN_OR_RETURN(const Sensitivity sensitivity, MeasureSensitivity(graph_, targets_, *network, runner_, memo_,
+                                                                           key, PhaseProgress("measure sensitivity")));
   for (size_t i = 0; i < weights_.size(); ++i) {
     const std::map<int, double>& errors = network->weights[i].errors;
     // All or none: the two kinds of error do not compare.

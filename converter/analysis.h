@@ -26,8 +26,9 @@ SearchOptions MakeSearchOptions(const ConvertOptions& options);
 class Analysis {
  public:
   // Refers to its arguments. `options.rounding` is set.
-  Analysis(const Graph& graph, const Dataset& calibration, const ConvertOptions& options, const Memo& memo,
-           Runner* runner, ThreadPool* pool);
+  // `insists`: rounding was asked for by name.
+  Analysis(const Graph& graph, const Dataset& calibration, const ConvertOptions& options, bool insists,
+           const Memo& memo, Runner* runner, ThreadPool* pool);
 
   // Finds what can be quantized, calibrates, and fits everything at every width. `left_float`: nodes that are to stay
   // as they are, with the reason; another call starts anew. Errors: those of sessions and fits.
@@ -52,6 +53,9 @@ class Analysis {
   const std::vector<ActivationSamples>& samples() const { return collector_->samples(); }
   const std::vector<int64_t>& extents() const { return extents_; }  // by symbol
   const std::vector<TensorType>& types() const { return types_; }   // by tensor, at batch 1
+  // All weights of the graph, and of them those that stay float.
+  double weight_elements() const { return weight_elements_; }
+  double float_elements() const { return weight_elements_ - SumOfElements(weights_); }
   Candidates& candidates() { return *candidates_; }
 
  private:
@@ -65,17 +69,19 @@ class Analysis {
   const Memo& memo_;
   Runner* const runner_;
   ThreadPool* const pool_;
-  const bool compensates_;
+  const bool insists_;
   Targets targets_;
   std::unique_ptr<ActivationCollector> collector_;
   std::unique_ptr<TensorSearch> search_;
   std::vector<BitItem> weights_, activations_;
   std::vector<int64_t> extents_, elements_;  // elements: of activation targets
+  double weight_elements_ = 0;
   std::vector<TensorType> types_;
   std::unique_ptr<Candidates> candidates_;
   bool measured_ = false;
   bool has_output_errors_ = false;
-  bool allow_q14_ = false;  // decided by DecideRefinements; without a backend to measure with, the finer grid is trusted
+  // Decided by DecideRefinements; without a backend to measure with, the finer grid is trusted.
+  bool allow_q14_ = false;
 };
 
 }  // namespace tally

@@ -17,6 +17,9 @@
 namespace tally {
 namespace {
 
+// Of what a resumed search takes up: to be raised when the same options lead to other codebooks or codes.
+constexpr int kSearchRevision = 1;
+
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
 // Rounds layer by layer where a layer's quantized inputs can be computed, unless the method or the user says otherwise.
@@ -35,12 +38,13 @@ class Converter {
       : graph_(graph),
         equalized_(std::move(equalized)),
         calibration_(calibration),
+        eval_(eval),
         options_(WithRounding(options, registry)),
         labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
         runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend, pool,
                 options.progress),
         pool_(std::move(pool)),
-        analysis_(graph, calibration, options_, memo_, &runner_, pool_.get()),
+        analysis_(graph, calibration, options_, options.rounding.has_value(), memo_, &runner_, pool_.get()),
         goal_(options_, float_result_, &analysis_, &runner_) {}
 
   absl::StatusOr<ConvertResult> Run() {
@@ -71,8 +75,8 @@ class Converter {
     without_goal.target_size = std::nullopt;
     TALLY_ASSIGN_OR_RETURN(const std::vector<uint8_t> file, SerializeModel(graph_));
     std::string context =
-        absl::StrCat(options_.tool_version, " ", options_.float_backend, " calibration=", calibration_hash_,
-                     " model=", Memo::Hash(std::string(file.begin(), file.end())));
+        absl::StrCat(options_.tool_version, " revision ", kSearchRevision, " ", runner_.float_backend(),
+                     " calibration=", calibration_hash_, " model=", Memo::Hash(std::string(file.begin(), file.end())));
     for (const auto& [name, value] : OptionNames(without_goal)) absl::StrAppend(&context, " ", name, "=", value);
     return Memo::Open(options_.resume, context);
   }
@@ -120,16 +124,23 @@ class Converter {
   // Forms, records, metadata, golden cases and the report.
   absl::StatusOr<ConvertResult> Finish(const Choices& choices, bool measure) {
     ConvertResult result;
-    result.goal_reached = goal_.reached();
+    result.report.goal_reached = goal_.reached();
     FormOptions forms;
     forms.keep_int8 = options_.keep_int8;
     forms.keep_float = options_.keep_float;
     TALLY_ASSIGN_OR_RETURN(result.graph, analysis_.candidates().Build(choices, forms));
     TALLY_RETURN_IF_ERROR(RecordFits(choices, &result));
+    const std::vector<TensorType>& types = analysis_.types();
     for (const Targets::Skipped& skipped : analysis_.targets().skipped) {
       TensorReport report;
       report.node = graph_.nodes[static_cast<size_t>(skipped.node)].name;
-      if (skipped.tensor >= 0) report.tensor = graph_.tensors[static_cast<size_t>(skipped.tensor)].name;
+      if (skipped.tensor >= 0) {
+        const Tensor& tensor = graph_.tensors[static_cast<size_t>(skipped.tensor)];
+        report.tensor = tensor.name;
+        report.is_weight = tensor.is_constant();
+        report.elements = report.is_weight ? static_cast<int64_t>(tensor.elements())
+                                           : types[static_cast<size_t>(skipped.tensor)].elements();
+      }
       report.reason = absl::StrCat("stays float32: ", skipped.reason);
       result.report.tensors.push_back(std::move(report));
     }
@@ -220,10 +231,15 @@ class Converter {
     std::map<std::string, std::string>& m = graph->metadata;
     m["tool"] = options_.tool_version;
     for (const auto& [name, value] : OptionNames(options_)) m[absl::StrCat("option.", name)] = value;
+    // The model's batch may have left no choice.
+    m["option.rounding"] = analysis_.candidates().compensates() ? "compensated" : "nearest";
+    m["float_backend"] = runner_.float_backend();
     m["calibration.hash"] = calibration_hash_;
+    if (eval_ != nullptr && options_.max_drop) {
+      TALLY_ASSIGN_OR_RETURN(m["eval.hash"], eval_->Hash());
+    }
     m["calibration.samples"] = absl::StrCat(calibration_.size());
-    m["bias_corrected"] =
-        analysis_.candidates().correct_bias() || options_.rounding == Rounding::kCompensated ? "yes" : "no";
+    m["bias_corrected"] = analysis_.candidates().correct_bias() || analysis_.candidates().compensates() ? "yes" : "no";
     // So that element counts can be found again where extents beside the batch are dynamic.
     const std::vector<int64_t>& extents = analysis_.extents();
     for (size_t s = 0; s < extents.size(); ++s) {
@@ -235,6 +251,7 @@ class Converter {
   const Graph& graph_;
   const std::vector<int> equalized_;
   const Dataset& calibration_;
+  const Dataset* const eval_;  // may be null
   const ConvertOptions options_;
   const bool labelled_;
   Runner runner_;
@@ -249,12 +266,12 @@ class Converter {
 
 absl::StatusOr<Equalized> Equalize(const Graph& graph, const Dataset& calibration, const ConvertOptions& options,
                                    const Registry& registry, const std::shared_ptr<ThreadPool>& pool) {
-  const auto make_runner = [&](const Graph& g) {
-    return Runner(g, calibration, calibration, registry, options.float_backend, pool, nullptr);
+  const auto make_runner = [&](const Graph& g, const Dataset& data) {
+    return Runner(g, data, data, registry, options.float_backend, pool, nullptr);
   };
   std::function<void(double)> progress;
   if (options.progress) progress = [&](double done) { options.progress("equalize channels", done); };
-  return EqualizeChannels(graph, calibration.size(), MakeSearchOptions(options), options.seed, make_runner, pool.get(),
+  return EqualizeChannels(graph, calibration, MakeSearchOptions(options), options.seed, make_runner, pool.get(),
                           progress);
 }
 

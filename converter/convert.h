@@ -37,7 +37,6 @@ struct ConvertOptions {
   // Stored bits. At most one kind of goal: fixed bits, max_drop, or target bits (the default, 4 and +2).
   std::optional<int> weight_bits, activation_bits;
   std::optional<double> max_drop;  // absolute points below the float model
-  bool best_effort = false;        // write the best point when max_drop is out of reach
   std::optional<double> target_bits, activation_target_bits;
   std::optional<uint64_t> target_size;
   bool keep_int8 = false;
@@ -77,6 +76,7 @@ struct ConvertReport {
   int64_t selection_samples = 0;
   PairedDrop drop, expected_drop;  // from float to quantized; expected: of ExpectedDrop
   double weight_bits_mean = 0, weight_exponent_bits_mean = 0, activation_bits_mean = 0;
+  bool goal_reached = true;  // false: max_drop is out of reach, and this is the best point
   // Points of the network-level search: the largest RMAE of a weight, mean bits, metric.
   struct Step {
     double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
@@ -93,7 +93,6 @@ struct ConvertReport {
 struct ConvertResult {
   Graph graph;
   ConvertReport report;
-  bool goal_reached = true;  // false: max_drop out of reach; `graph` is the best point
 };
 
 // kUsage for options that contradict each other. Convert asks it first.

@@ -21,12 +21,8 @@ absl::StatusOr<Allocation> Require(const std::optional<Allocation>& allocation, 
                                    const char* what) {
   if (allocation) return *allocation;
   const double least = TotalBits(items, Allocation(items.size(), 0)) / SumOfElements(items);
-  return MakeError(ErrorId::kUsage, absl::StrCat("the target for ", what, " is below ", least,
-                                                 " mean stored bits, the least possible"));
-}
-
-double MeanBits(const std::vector<BitItem>& items, const Allocation& allocation) {
-  return TotalBits(items, allocation) / std::max(1.0, SumOfElements(items));
+  return MakeError(ErrorId::kUsage,
+                   absl::StrCat("the target for ", what, " is below ", least, " mean stored bits, the least possible"));
 }
 
 }  // namespace
@@ -76,8 +72,9 @@ absl::StatusOr<Choices> GoalSearch::Fewest() const {
 absl::StatusOr<Choices> GoalSearch::Within(double weight_budget) {
   const std::vector<BitItem>& weights = analysis_->weights();
   TALLY_ASSIGN_OR_RETURN(Allocation w, Require(AllocateUniform(weights, weight_budget), weights, "weights"));
-  TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
+  TALLY_RETURN_IF_ERROR(UniformActivations().status());
   TALLY_RETURN_IF_ERROR(analysis_->Measure());
+  TALLY_ASSIGN_OR_RETURN(Allocation a, UniformActivations());
   if (!runner_->runs_quantized()) return analysis_->MakeChoices(w, a);
   TALLY_ASSIGN_OR_RETURN(double error, analysis_->OutputError(w, a));
   if (const auto best = AllocateLeastError(weights, weight_budget)) {
@@ -122,7 +119,8 @@ std::vector<ConvertReport::FrontPoint> GoalSearch::Front() const {
   const std::vector<BitItem>& weights = analysis_->weights();
   for (const Allocation& allocation : WeightFront()) {
     ConvertReport::FrontPoint point;
-    point.weight_bits = MeanBits(weights, allocation);
+    point.weight_bits = (TotalBits(weights, allocation) + 32 * analysis_->float_elements()) /
+                        std::max(1.0, analysis_->weight_elements());
     for (size_t i = 0; i < weights.size(); ++i) point.error += weights[i].options[allocation[i]].error;
     front.push_back(point);
   }
@@ -130,6 +128,11 @@ std::vector<ConvertReport::FrontPoint> GoalSearch::Front() const {
 }
 
 absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
+  if (float_result_.scores_per_sample < 2) {
+    return MakeError(ErrorId::kUsage,
+                     absl::StrCat("max drop counts answers, the largest of several scores; the first output has ",
+                                  float_result_.scores_per_sample, " value per sample, expected 2 or more"));
+  }
   TALLY_RETURN_IF_ERROR(UniformActivations().status());
   TALLY_RETURN_IF_ERROR(analysis_->Measure());
   TALLY_ASSIGN_OR_RETURN(Allocation activations, ActivationsOfMaxDrop());
@@ -180,7 +183,9 @@ bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
   };
   const std::vector<BitItem>&weights = analysis_->weights(), &activations = analysis_->activations();
   const Targets& targets = analysis_->targets();
-  if (!analysis_->has_output_errors() || (left_float_.size() + 1) * kLayersPerFloatLayer > targets.weights.size()) return false;
+  if (!analysis_->has_output_errors() ||
+      (left_layers_ + 1) * kLayersPerFloatLayer > targets.weights.size() + left_layers_)
+    return false;
   size_t worst = 0;
   double largest = -1, sum = 0;
   std::vector<double> errors(weights.size());
@@ -196,9 +201,10 @@ bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
   }
   for (int n : targets.weights[worst].nodes) {
     left_float_[n] = absl::StrCat("it causes ", std::round(100 * largest / std::max(sum, 1e-300)),
-                                  " % of the error that is left with the most bits, and max drop ",
-                                  *options_.max_drop, " is out of reach with it");
+                                  " % of the error that is left with the most bits, and max drop ", *options_.max_drop,
+                                  " is out of reach with it");
   }
+  ++left_layers_;
   return true;
 }
 
@@ -206,14 +212,16 @@ bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
 // pass is picked for its luck on these samples, too, so one standard error is kept to spare: of the drop that was
 // counted, or, where samples are too few for that, of the expected one, unless what was counted speaks against it.
 bool GoalSearch::IsWithin(const ConvertReport::Step& step) const {
-  const auto most = [](const PairedDrop& d) { return d.drop + d.standard_error; };
   const double goal = *options_.max_drop;
-  return most(step.drop) <= goal ||
-         (most(step.expected_drop) <= goal && step.drop.drop - step.drop.standard_error <= goal);
+  // Samples of which none changed prove no more than one that might have.
+  const double one = 100 / std::max(1.0, static_cast<double>(float_result_.samples));
+  const double error = std::max(step.drop.standard_error, one);
+  return step.drop.drop + error <= goal ||
+         (step.expected_drop.drop + step.expected_drop.standard_error <= goal && step.drop.drop - error <= goal);
 }
 
 absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, const Allocation& activations) {
-  const std::vector<BitItem>&weight_items = analysis_->weights(), &activation_items = analysis_->activations();
+  const std::vector<BitItem>& weight_items = analysis_->weights();
   Point point;
   point.choices = analysis_->MakeChoices(weights, activations);
   TALLY_ASSIGN_OR_RETURN(const Graph graph, analysis_->candidates().Build(point.choices));
@@ -223,8 +231,9 @@ absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, con
   step.expected_drop = ExpectedDrop(float_result_, result);
   for (size_t i = 0; i < weights.size(); ++i)
     step.threshold = std::max(step.threshold, weight_items[i].options[weights[i]].rmae);
-  step.weight_bits = MeanBits(weight_items, weights);
-  step.activation_bits = MeanBits(activation_items, activations);
+  TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(graph));
+  step.weight_bits = bits.weight_stored_bits;
+  step.activation_bits = bits.activation_stored_bits;
   step.value = result.value;
   steps_.push_back(step);
   return point;

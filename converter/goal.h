@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "converter/convert.h"
 #include "converter/analysis.h"
+#include "converter/convert.h"
 
 namespace tally {
 
@@ -58,6 +58,7 @@ class GoalSearch {
   bool reached_ = true;
   double max_drop_activations_;            // mean bits
   std::map<int, std::string> left_float_;  // nodes, with the reason
+  size_t left_layers_ = 0;
 };
 
 }  // namespace tally

@@ -61,7 +61,7 @@ std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOption
       {"levels", o.levels == Levels::kUniform ? "uniform" : "exponential"},
       {"grid", GridChoiceName(o.grid)},
       {"encode", EncodeRuleName(o.encode_rule)},
-      {"granularity", o.granularity == Granularity::kTensor ? "tensor" : "channel"},
+      {"granularity", o.granularity == Granularity::kTensor || o.strategy == Strategy::kDnateq ? "tensor" : "channel"},
       {"shared_base", SharesBase(o) ? "on" : "off"},
       {"seed", absl::StrCat(o.seed)},
   };

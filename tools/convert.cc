@@ -73,7 +73,6 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   c.weight_bits = o.bits ? o.bits : o.weight_bits;
   c.activation_bits = o.bits ? o.bits : o.activation_bits;
   c.max_drop = o.max_drop;
-  c.best_effort = o.best_effort;
   c.target_bits = o.target_bits;
   c.activation_target_bits = o.activation_target_bits;
   if (!o.target_size.empty()) {
@@ -171,7 +170,7 @@ absl::Status Run(const Options& options) {
   progress.Clear();
   const ConvertReport& report = result.report;
   if (!options.report.empty()) TALLY_RETURN_IF_ERROR(WriteReport(options, report, convert));
-  if (!result.goal_reached && !options.best_effort) {
+  if (!result.report.goal_reached && !options.best_effort) {
     return MakeError(ErrorId::kComparisonFailed,
                      absl::StrCat("--max-drop ", *options.max_drop, " is out of reach; the best point has a drop of ",
                                   Fixed(report.float_value - report.quantized_value, 2), " (", report.metric, " ",
@@ -218,7 +217,7 @@ void AddConvert(CLI::App* app, Action* action) {
   sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(InRange(2, 8));
   sub->add_option("--max-drop", o->max_drop, "The smallest weights that lose at most this many points")
       ->check(InRange(0.0, 100.0));
-  sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights, at most [4]")
+  sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights that can be quantized, at most [4]")
       ->check(InRange(2.0, 8.0));
   sub->add_option("--activation-target-bits", o->activation_target_bits,
                   "Mean stored bits of the activations, at most [target-bits + 2]")

@@ -87,6 +87,7 @@ std::string Percent(double ratio) { return absl::StrCat(Fixed(100 * ratio, 2), "
 
 // Which distribution is the nearest.
 std::string Nearest(const Distribution& d) {
+  if (d.exponential + d.normal + d.laplace + d.uniform == 0) return "-";  // nothing but zeros
   const std::pair<double, const char*> families[] = {
       {d.exponential, "exponential"}, {d.normal, "normal"}, {d.laplace, "Laplace"}, {d.uniform, "uniform"}};
   return std::min_element(std::begin(families), std::end(families))->second;
@@ -156,10 +157,13 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
     summary.Add({"drop, paired by sample", DropText(report.drop)});
     summary.Add({"drop that the float model's probabilities lead to expect", DropText(report.expected_drop)});
     summary.Add({"samples", absl::StrCat(report.selection_samples)});
+    if (!report.goal_reached) summary.Add({"goal", "out of reach: this is the best point"});
   }
   std::string body = absl::StrCat(
       summary.Html(), FrontHtml(report),
-      "<h2>Tensors</h2><p>RMAE: sum |x - x^| / sum |x|; uniform RMAE: of uniform levels at equal stored bits, clipped "
+      "<h2>Tensors</h2><p>RMAE: sum |x - x^| / sum |x|, x^ the level of the codebook nearest to x (compensated "
+      "rounding "
+      "may choose others); uniform RMAE: of uniform levels at equal stored bits, clipped "
       "at their best range; output error: squared error of the network's output, relative to it, with this tensor "
       "alone quantized; nearest, and the four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted "
       "distributions.</p>\n",

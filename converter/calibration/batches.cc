@@ -70,15 +70,23 @@ absl::Status RunInBatches(Session& session, const Dataset& data, int64_t batch,
                      absl::StrCat("output ", Quoted(output.name), " is ", ShapeString(type.shape),
                                   ", which does not divide into ", batch, " samples"));
   }
-  std::vector<uint8_t> buffer(std::max<size_t>(1, type.bytes()));
-  const TensorView view = {buffer.data(), type.dtype, type.shape};
+  std::vector<std::vector<uint8_t>> buffers;
+  std::vector<TensorView> outputs;
+  std::vector<NamedMutableView> to;
+  for (const TensorInfo& info : session.outputs()) {
+    buffers.emplace_back(std::max<size_t>(1, TensorType{info.dtype, info.shape}.bytes()));
+    outputs.push_back({buffers.back().data(), info.dtype, info.shape});
+    to.push_back({info.name, {buffers.back().data(), info.dtype, info.shape}});
+  }
   for (int64_t first = 0; first < data.size(); first += batch) {
     const int64_t count = std::min(batch, data.size() - first);
     TALLY_ASSIGN_OR_RETURN(Batch samples, data.Read(first, count));
     if (before) TALLY_RETURN_IF_ERROR(before(samples, first, count));
     if (count < batch) PadBatch(&samples, count, batch);
-    TALLY_RETURN_IF_ERROR(session.Run(samples.views(), {{output.name, {buffer.data(), type.dtype, type.shape}}}));
-    if (after) TALLY_RETURN_IF_ERROR(after({samples, first, count, view, type.elements() / batch}));
+    TALLY_RETURN_IF_ERROR(session.Run(samples.views(), to));
+    if (after) {
+      TALLY_RETURN_IF_ERROR(after({samples, first, count, outputs[0], type.elements() / batch, batch, outputs}));
+    }
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #define TALLY_CONVERTER_CALIBRATION_BATCHES_H_
 
 #include <functional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,9 @@ struct BatchResult {
   // The model's first output, sample-major.
   const TensorView& output;
   int64_t output_per_sample = 0;
+  int64_t batch_size = 0;  // of the run, copies included
+  // All outputs, the first included.
+  const std::vector<TensorView>& outputs;
 };
 
 // Resizes the session to the sample's shapes with `batch` samples per run where the model's batch is dynamic and memory

@@ -409,6 +409,18 @@ absl::Status Dataset::Stride(int64_t first, int64_t stride) {
   return absl::OkStatus();
 }
 
+Dataset Dataset::HoldBack(int64_t stride) {
+  Dataset held = *this;
+  held.samples_.clear();
+  std::vector<int64_t> kept;
+  for (size_t i = 0; i < samples_.size(); ++i) {
+    const bool last = static_cast<int64_t>(i) % stride == stride - 1;
+    (last ? held.samples_ : kept).push_back(samples_[i]);
+  }
+  samples_ = std::move(kept);
+  return held;
+}
+
 absl::Status Dataset::CheckLabels(int64_t classes) const {
   for (int64_t sample : samples_) {
     if (impl_->labels.empty() || impl_->labels[static_cast<size_t>(sample)] < classes) continue;

@@ -46,6 +46,9 @@ class Dataset {
   // Every stride-th sample from `first` on: halves for selection and figure.
   absl::Status Stride(int64_t first, int64_t stride);
 
+  // Takes every stride-th sample out, the last of each stride, and gives those. REQUIRES: 2 <= stride <= size().
+  Dataset HoldBack(int64_t stride);
+
   // Whether every label names one of `classes`; kBadDataFile names the first that does not.
   absl::Status CheckLabels(int64_t classes) const;
 

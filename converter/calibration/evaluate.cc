@@ -77,6 +77,7 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
           if (absl::Status labels = data.CheckLabels(run.output_per_sample); !labels.ok()) return labels;
         }
         const float* scores = run.output.as<float>();
+        result.scores_per_sample = run.output_per_sample;
         for (int64_t i = 0; options.score && i < run.count; ++i) {
           const int64_t answer = ArgMax(scores + i * run.output_per_sample, run.output_per_sample);
           // Without labels and teacher the model agrees with itself.

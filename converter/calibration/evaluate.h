@@ -19,6 +19,7 @@ struct EvalResult {
   std::string metric;  // "top1" or "agreement"
   double value = 0;    // percent
   int64_t samples = 0;
+  int64_t scores_per_sample = 0;
   std::vector<uint8_t> correct;  // per sample, for paired comparisons
   std::vector<int64_t> answers;  // per sample, the largest score
   std::vector<float> logits;     // first output, sample-major; kept only when asked for

@@ -68,6 +68,7 @@ std::string ReportJson(const ConvertReport& report, const ConvertOptions& option
     j["drop"] = DropJson(report.drop);
     j["expected_drop"] = DropJson(report.expected_drop);
   }
+  j["goal_reached"] = report.goal_reached;
   j["weights"] = {{"stored_bits_mean", report.weight_bits_mean},
                   {"exponent_bits_mean", report.weight_exponent_bits_mean}};
   j["activations"] = {{"stored_bits_mean", report.activation_bits_mean}};

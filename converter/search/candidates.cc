@@ -27,38 +27,45 @@ Candidates::Candidates(const Graph& graph, const Targets& targets, const TensorS
       calibration_(calibration),
       runner_(runner),
       pool_(pool),
-      options_(options) {}
+      options_(options),
+      compensates_(options.compensates) {}
 
-absl::Status Candidates::Prepare(const std::vector<int64_t>& extents) {
+absl::StatusOr<bool> Candidates::Prepare(const std::vector<int64_t>& extents) {
   TALLY_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, runner_->SampleShapes());
-  int64_t elements = 1;
+  int64_t elements = 1, fixed = 0;
   for (const Shape& shape : shapes) elements += TensorType{DType::kFloat32, shape}.elements();
-  std::vector<int64_t> batched = extents;
-  bool fixed = false;  // the batch
-  const int64_t wanted = std::clamp<int64_t>(kRunElements / elements, 1, kMaxBatch);
   for (int input : graph_.inputs) {
     const Shape& shape = graph_.tensors[static_cast<size_t>(input)].shape;
-    if (shape.empty()) continue;
-    fixed = shape[0] > 0;
-    batch_ = shape[0] < 0 ? wanted : shape[0];
-    if (shape[0] < 0) batched[static_cast<size_t>(-(shape[0] + 1))] = wanted;
+    if (!shape.empty() && shape[0] > 0) fixed = shape[0];
   }
-  TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, batched));
-  for (const ActivationTarget& a : targets_.activations) {
-    const Shape& shape = types_[static_cast<size_t>(a.tensor)].shape;
-    if (batch_ == 1 || (!shape.empty() && shape[0] % batch_ == 0)) continue;
-    // Samples do not lie outermost: one at a time, then.
-    if (fixed && options_.compensates) {
-      return MakeError(ErrorId::kUsage,
-                       absl::StrCat("compensated rounding needs tensors with a sample after the other; ",
-                                    Quoted(graph_.tensors[static_cast<size_t>(a.tensor)].name), " is not so, and the ",
-                                    "model's batch is fixed at ", batch_, "; expected rounding nearest"));
+  batch_ = fixed > 0 ? fixed : std::clamp<int64_t>(kRunElements / elements, 1, kMaxBatch);
+  const auto types_at = [&](int64_t batch) {
+    std::vector<int64_t> batched = extents;
+    for (int input : graph_.inputs) {
+      const Shape& shape = graph_.tensors[static_cast<size_t>(input)].shape;
+      if (!shape.empty() && shape[0] < 0) batched[static_cast<size_t>(-(shape[0] + 1))] = batch;
     }
+    return InferTensorTypes(graph_, batched);
+  };
+  TALLY_ASSIGN_OR_RETURN(types_, types_at(batch_));
+  if (batch_ == 1) return true;
+  if (fixed > 0) {
+    return std::all_of(targets_.activations.begin(), targets_.activations.end(), [&](const ActivationTarget& a) {
+      const Shape& shape = types_[static_cast<size_t>(a.tensor)].shape;
+      return !shape.empty() && shape[0] % batch_ == 0;
+    });
+  }
+  TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> single, types_at(1));
+  for (const ActivationTarget& a : targets_.activations) {
+    Shape expected = single[static_cast<size_t>(a.tensor)].shape;
+    if (!expected.empty()) expected[0] *= batch_;
+    if (!expected.empty() && types_[static_cast<size_t>(a.tensor)].shape == expected) continue;
+    // Samples do not lie outermost: one at a time, then.
     batch_ = 1;
-    TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents));
+    types_ = single;
     break;
   }
-  return absl::OkStatus();
+  return true;
 }
 
 absl::StatusOr<std::vector<QuantizedWeight>> Candidates::Compensate(const Choices& choices, const ChosenFits& fits,
@@ -96,12 +103,12 @@ std::string Candidates::KeyOf(const Choices& choices) const {
 absl::StatusOr<Candidates::Made*> Candidates::Make(const Choices& choices, bool with_errors) {
   Made made;
   made.key = KeyOf(choices);
-  made.has_errors = with_errors && options_.compensates;
+  made.has_errors = with_errors && compensates_;
   for (Made& other : made_) {
     if (other.key == made.key && other.has_errors >= made.has_errors) return &other;
   }
   TALLY_ASSIGN_OR_RETURN(ChosenFits fits, search_.Select(choices));
-  if (options_.compensates) {
+  if (compensates_) {
     TALLY_ASSIGN_OR_RETURN(made.network.weights, Compensate(choices, fits, with_errors));
   } else {
     made.network.weights = RoundToNearest(graph_, targets_, search_, samples_, fits.weights, correct_bias_);

@@ -39,8 +39,12 @@ class Candidates {
              const std::vector<ActivationSamples>& samples, const Dataset& calibration, Runner* runner,
              ThreadPool* pool, const CandidateOptions& options);
 
-  // Decides how many samples a run takes where layers run by themselves. `extents`: one per symbol, at batch 1.
-  absl::Status Prepare(const std::vector<int64_t>& extents);
+  // Decides how many samples a run takes where layers run by themselves; false: they cannot, because the model's batch
+  // is fixed and its samples do not lie outermost everywhere. `extents`: one per symbol, at batch 1.
+  absl::StatusOr<bool> Prepare(const std::vector<int64_t>& extents);
+
+  bool compensates() const { return compensates_; }
+  void set_compensates(bool compensates) { compensates_ = compensates; }
 
   // Nearest rounding: whether biases take up the mean errors of weights.
   bool correct_bias() const { return correct_bias_; }
@@ -75,6 +79,7 @@ class Candidates {
   Runner* const runner_;
   ThreadPool* const pool_;
   const CandidateOptions options_;
+  bool compensates_;
   bool correct_bias_ = false;
   int64_t batch_ = 1;
   std::vector<TensorType> types_;  // by tensor, at batch_

@@ -25,6 +25,7 @@ bool Cholesky(RowMatrix* a, ThreadPool* pool) {
     const Eigen::LLT<RowMatrix> llt(diagonal);
     if (llt.info() != Eigen::Success) return false;
     diagonal = llt.matrixL();
+    if (!diagonal.allFinite()) return false;  // NaN passes for success
     const Eigen::Index blocks = (n - below + kBlock - 1) / kBlock;
     const auto rows = [&](Eigen::Index b) { return std::min(kBlock, n - below - b * kBlock); };
     for_each(blocks, [&](Eigen::Index b) {

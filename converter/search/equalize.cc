@@ -20,6 +20,9 @@ constexpr double kWorthwhile = 0.02;
 constexpr double kStrengths[] = {0.5, 1};
 constexpr int kMaxExponent = 8;  // of a factor, a power of two
 constexpr int kWeightBits = 4, kActivationBits = 5;
+constexpr int64_t kHoldBack = 5, kMinSamples = 20;  // one sample of so many; with fewer none is held back
+// Of a weight or bias, so that a scaled one stays finite.
+constexpr float kMaxMagnitude = 1e36f;
 
 bool PassesScales(const Node& node) {
   const std::string activation = node.GetString("activation");
@@ -31,11 +34,10 @@ class Variant {
  public:
   Variant(Graph graph, const SearchOptions& options) : graph_(std::move(graph)), options_(options) {}
 
-  absl::Status Prepare(int64_t samples, uint64_t seed, const std::function<Runner(const Graph&)>& make_runner,
-                       ThreadPool* pool) {
+  absl::Status Prepare(const Dataset& data, uint64_t seed, const RunnerMaker& make_runner, ThreadPool* pool) {
     TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_));
-    collector_ = std::make_unique<ActivationCollector>(graph_, targets_, samples, seed);
-    Runner runner = make_runner(graph_);
+    collector_ = std::make_unique<ActivationCollector>(graph_, targets_, data.size(), seed);
+    Runner runner = make_runner(graph_, data);
     TALLY_RETURN_IF_ERROR(runner.Calibrate(collector_.get()));
     const std::vector<bool> all = NonNegativeTensors(graph_, runner.InputsNonNegative());
     std::vector<bool> non_negative;
@@ -64,6 +66,8 @@ class Variant {
     std::vector<const QuantizedWeight*> weights(weights_.size());
     std::vector<const Codebook*> activations(activations_.size());
     for (size_t w : pair.weights) weights[w] = &weights_[w];
+    // A scale per channel takes the factors up.
+    if (!options_.channel_scales) weights[pair.producer_weight] = &weights_[pair.producer_weight];
     activations[pair.activation] = &activations_[pair.activation].codebook;
     return runner->SimulatedError(SimulateQuantization(graph_, targets_, weights, activations));
   }
@@ -108,6 +112,24 @@ void Scale(Tensor* tensor, const Factor& factor) {
   *tensor = std::move(scaled);
 }
 
+bool IsModest(const Graph& graph, int tensor) {
+  if (tensor < 0) return true;
+  const Tensor& t = graph.tensors[static_cast<size_t>(tensor)];
+  const float* x = t.data.as<float>();
+  return std::all_of(x, x + t.elements(), [](float v) { return std::fabs(v) < kMaxMagnitude; });
+}
+
+// Whether the pair's channels were counted (of a vector they are not) and no factor makes a weight overflow.
+bool CanScale(const EqualizablePair& pair, const Graph& graph, const Targets& targets,
+              const std::vector<ActivationSamples>& samples) {
+  const Node& producer = graph.nodes[static_cast<size_t>(pair.producer)];
+  const size_t channels = static_cast<size_t>(targets.weights[pair.producer_weight].channels);
+  if (samples[pair.activation].channel_squares.size() != channels) return false;
+  return IsModest(graph, producer.inputs[1]) && IsModest(graph, InputOrAbsent(producer, 2)) &&
+         std::all_of(pair.weights.begin(), pair.weights.end(),
+                     [&](size_t w) { return IsModest(graph, targets.weights[w].tensor); });
+}
+
 }  // namespace
 
 std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& targets) {
@@ -128,6 +150,7 @@ std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& 
     const Node& producer = graph.nodes[static_cast<size_t>(pair.producer)];
     if (!IsConvOrGemm(producer) || !PassesScales(producer) || own_weight(pair.producer) == targets.weights.size())
       continue;
+    pair.producer_weight = own_weight(pair.producer);
     const int bias = InputOrAbsent(producer, 2);
     if (bias >= 0 && (ConstantFloats(graph, bias) == nullptr || index.SoleConsumer(bias) < 0)) continue;
     bool fits = true;
@@ -164,16 +187,22 @@ void ScaleChannels(const EqualizablePair& pair, const Targets& targets, const st
   }
 }
 
-absl::StatusOr<Equalized> EqualizeChannels(const Graph& graph, int64_t samples, const SearchOptions& options,
-                                           uint64_t seed, const std::function<Runner(const Graph&)>& make_runner,
-                                           ThreadPool* pool, const std::function<void(double done)>& progress) {
+absl::StatusOr<Equalized> EqualizeChannels(const Graph& graph, const Dataset& calibration, const SearchOptions& options,
+                                           uint64_t seed, const RunnerMaker& make_runner, ThreadPool* pool,
+                                           const std::function<void(double done)>& progress) {
   Equalized result = {graph, {}};
   TALLY_ASSIGN_OR_RETURN(const Targets targets, FindTargets(graph));
-  const std::vector<EqualizablePair> pairs = FindEqualizable(graph, targets);
+  std::vector<EqualizablePair> pairs = FindEqualizable(graph, targets);
   if (pairs.empty()) return result;
-  Runner runner = make_runner(graph);
+  Dataset fitted = calibration, held = calibration;
+  if (calibration.size() >= kMinSamples) held = fitted.HoldBack(kHoldBack);
+  Runner runner = make_runner(graph, held);
   Variant plain(graph, options);
-  TALLY_RETURN_IF_ERROR(plain.Prepare(samples, seed, make_runner, pool));
+  TALLY_RETURN_IF_ERROR(plain.Prepare(fitted, seed, make_runner, pool));
+  pairs.erase(
+      std::remove_if(pairs.begin(), pairs.end(),
+                     [&](const EqualizablePair& pair) { return !CanScale(pair, graph, targets, plain.samples()); }),
+      pairs.end());
   const double steps = static_cast<double>(pairs.size() * (1 + std::size(kStrengths)));
   double step = 0;
   const auto measure = [&](const Variant& variant, const EqualizablePair& pair) -> absl::StatusOr<double> {
@@ -194,7 +223,7 @@ absl::StatusOr<Equalized> EqualizeChannels(const Graph& graph, int64_t samples, 
       ScaleChannels(pair, targets, factors.back(), &scaled);
     }
     Variant variant(std::move(scaled), options);
-    TALLY_RETURN_IF_ERROR(variant.Prepare(samples, seed, make_runner, pool));
+    TALLY_RETURN_IF_ERROR(variant.Prepare(fitted, seed, make_runner, pool));
     for (size_t p = 0; p < pairs.size(); ++p) {
       TALLY_ASSIGN_OR_RETURN(const double error, measure(variant, pairs[p]));
       if (error < least[p]) least[p] = error, chosen[p] = factors[p];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "converter/calibration/dataset.h"
 #include "converter/search/runner.h"
 #include "converter/search/targets.h"
 #include "converter/search/tensor_search.h"
@@ -22,6 +23,7 @@ namespace tally {
 struct EqualizablePair {
   size_t activation = 0;        // target
   int producer = -1;            // node: Conv or Gemm
+  size_t producer_weight = 0;   // target
   std::vector<size_t> weights;  // targets that read it
 };
 std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& targets);
@@ -36,10 +38,13 @@ struct Equalized {
 };
 
 // Scales the channels of every activation for which that takes 2 % off the error of the network's output with it and
-// the weights behind it alone quantized. `make_runner` gives a runner of a graph. Errors: those of sessions and fits.
-absl::StatusOr<Equalized> EqualizeChannels(const Graph& graph, int64_t samples, const SearchOptions& options,
-                                           uint64_t seed, const std::function<Runner(const Graph&)>& make_runner,
-                                           ThreadPool* pool, const std::function<void(double done)>& progress);
+// the weights that the factors change alone quantized. Every fifth sample is held back for that decision where there
+// are
+// 20. `make_runner` gives a runner of a graph on data. Errors: those of sessions and fits.
+using RunnerMaker = std::function<Runner(const Graph& graph, const Dataset& data)>;
+absl::StatusOr<Equalized> EqualizeChannels(const Graph& graph, const Dataset& calibration, const SearchOptions& options,
+                                           uint64_t seed, const RunnerMaker& make_runner, ThreadPool* pool,
+                                           const std::function<void(double done)>& progress);
 
 }  // namespace tally
 

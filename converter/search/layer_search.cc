@@ -52,8 +52,8 @@ LayerSearch::LayerSearch(const float* weight, int64_t channels, int64_t per_chan
       per_channel_(per_channel),
       pool_(pool),
       all_(statistics.All(centered)),
-      kept_(statistics.Kept(centered)),
       held_(statistics.HeldBack(centered)),
+      kept_(held_.empty() ? std::vector<Moments>() : statistics.Kept(centered)),
       fitter_(weight, channels, per_channel, Importance(all_)) {
   const Eigen::Index rows = channels / static_cast<int64_t>(all_.size());
   for (size_t g = 0; g < all_.size(); ++g) {
@@ -128,7 +128,10 @@ std::vector<float> LayerSearch::RefineScales(const Rounding& rounding, const std
 
 // Damping and re-fits, by the samples that were held back.
 void LayerSearch::Choose(const WeightFit& fit, bool may_refit_codebook) {
-  if (!held_.empty()) {
+  // Activations that are not finite leave nothing to decide by.
+  const bool decides =
+      std::all_of(held_.begin(), held_.end(), [](const Moments& m) { return m.qq.allFinite() && m.xq.allFinite(); });
+  if (!held_.empty() && decides) {
     double best = std::numeric_limits<double>::infinity();
     Orders orders;
     for (double damping : kDampings) {

@@ -53,7 +53,7 @@ class LayerSearch {
 
   const int64_t channels_, per_channel_;
   ThreadPool* const pool_;
-  const std::vector<Moments> all_, kept_, held_;
+  const std::vector<Moments> all_, held_, kept_;  // kept: empty when nothing is held back
   const WeightFitter fitter_;
   std::vector<RowMatrix> weights_;     // per group
   double damping_ = 0.03, ridge_ = 0;  // 0: no re-fit

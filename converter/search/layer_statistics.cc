@@ -19,7 +19,8 @@ constexpr Eigen::Index kBlock = 128;  // columns per task
 
 int64_t Drawn(int64_t positions, int64_t k, int64_t samples) {
   const int64_t wanted = std::max(kMinPositions, kPositionsPerColumn * k);
-  return std::clamp<int64_t>((wanted + samples - 1) / std::max<int64_t>(1, samples), 1, positions);
+  return std::clamp<int64_t>((wanted + samples - 1) / std::max<int64_t>(1, samples), 1,
+                             std::max<int64_t>(1, positions));
 }
 
 }  // namespace

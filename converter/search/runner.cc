@@ -15,15 +15,38 @@ namespace {
 constexpr int64_t kGuardSamples = 128, kSimulationSamples = 64;
 constexpr int64_t kGuardFloats = int64_t{4} << 20;
 
-// The graph with the input of a final Softmax for its first output.
+// The graph with the inputs of final Softmaxes for their outputs, each once.
 Graph WithLogits(const Graph& graph) {
-  for (const Node& node : graph.nodes) {
-    if (node.op != "Softmax" || graph.outputs.empty() || node.outputs[0] != graph.outputs[0]) continue;
-    Graph logits = graph;
-    logits.outputs = {node.inputs[0]};
-    return logits;
+  Graph logits = graph;
+  logits.outputs.clear();
+  for (int output : graph.outputs) {
+    for (const Node& node : graph.nodes) {
+      if (node.op == "Softmax" && node.outputs[0] == output) output = node.inputs[0];
+    }
+    const std::vector<int>& outputs = logits.outputs;
+    if (std::find(outputs.begin(), outputs.end(), output) == outputs.end()) logits.outputs.push_back(output);
   }
-  return graph;
+  return logits;
+}
+
+// What every float output of a session gives, one list each, sample-major.
+absl::StatusOr<std::vector<std::vector<float>>> RunAll(Session& session, const Dataset& data,
+                                                       const std::function<void(int64_t, int64_t)>& progress) {
+  std::vector<std::vector<float>> all(session.outputs().size());
+  TALLY_RETURN_IF_ERROR(RunInBatches(session, data, 0, nullptr, [&](const BatchResult& run) {
+    for (size_t i = 0; i < run.outputs.size(); ++i) {
+      const TensorView& output = run.outputs[i];
+      if (output.dtype != DType::kFloat32) continue;
+      // Copies of the last sample that fill a batch are left out where samples lie outermost.
+      const int64_t elements = TensorType{output.dtype, output.shape}.elements();
+      const int64_t batch = output.shape.empty() ? 1 : std::max<int64_t>(1, output.shape[0]);
+      const int64_t real = batch > run.count && run.batch_size == batch ? elements / batch * run.count : elements;
+      all[i].insert(all[i].end(), output.as<float>(), output.as<float>() + real);
+    }
+    if (progress) progress(run.first + run.count, data.size());
+    return absl::OkStatus();
+  }));
+  return all;
 }
 
 const BatchInput* Find(const Batch& batch, const std::string& name) {
@@ -142,20 +165,12 @@ absl::Status Runner::Calibrate(ActivationCollector* collector) {
 
 absl::StatusOr<EvalResult> Runner::EvaluateFloat() {
   TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(graph_));
-  if (selection_.target() == TargetKind::kNone) {
-    teacher_.clear();
-    TALLY_RETURN_IF_ERROR(RunInBatches(session, selection_, 0, nullptr, [&](const BatchResult& run) -> absl::Status {
-      if (run.output.dtype != DType::kFloat32) return absl::OkStatus();  // Evaluate names it
-      for (int64_t i = 0; i < run.count; ++i) {
-        teacher_.push_back(ArgMax(run.output.as<float>() + i * run.output_per_sample, run.output_per_sample));
-      }
-      return absl::OkStatus();
-    }));
-  }
   EvalOptions options;
   options.keep_likeliest = true;
   options.progress = PhaseProgress("evaluate float");
-  return Evaluate(session, selection_, options);
+  TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, selection_, options));
+  teacher_ = result.answers;
+  return result;
 }
 
 absl::StatusOr<EvalResult> Runner::EvaluateQuantized(const Graph& graph) {
@@ -169,37 +184,33 @@ absl::StatusOr<EvalResult> Runner::EvaluateQuantized(const Graph& graph) {
 absl::Status Runner::Prepare(int64_t samples, Guard* guard) {
   if (!guard->outputs.empty()) return absl::OkStatus();
   TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(WithLogits(graph_)));
-  int64_t per_sample = 1;
   Dataset one = calibration_;
   TALLY_RETURN_IF_ERROR(one.Slice(0, 1));
-  TALLY_RETURN_IF_ERROR(RunInBatches(session, one, 1, nullptr, [&](const BatchResult& run) {
-    per_sample = std::max<int64_t>(1, run.output_per_sample);
-    return absl::OkStatus();
-  }));
+  TALLY_ASSIGN_OR_RETURN(const std::vector<std::vector<float>> first, RunAll(session, one, nullptr));
+  int64_t per_sample = 1;
+  for (const std::vector<float>& output : first) per_sample += static_cast<int64_t>(output.size());
   samples = std::clamp<int64_t>(kGuardFloats / per_sample, 1, samples);
   TALLY_RETURN_IF_ERROR(guard->data.Stride(0, (guard->data.size() + samples - 1) / samples));
-  EvalOptions options;
-  options.keep_logits = true;
-  options.score = false;
-  TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, guard->data, options));
-  guard->outputs = std::move(result.logits);
+  TALLY_ASSIGN_OR_RETURN(guard->outputs, RunAll(session, guard->data, nullptr));
   return absl::OkStatus();
 }
 
 absl::StatusOr<double> Runner::ErrorOn(const Guard& guard, Session& session, const char* phase) const {
-  EvalOptions options;
-  options.keep_logits = true;
-  options.score = false;
-  if (phase != nullptr) options.progress = PhaseProgress(phase);
-  TALLY_ASSIGN_OR_RETURN(const EvalResult result, Evaluate(session, guard.data, options));
-  double signal = 0, noise = 0;
-  for (size_t i = 0; i < std::min(guard.outputs.size(), result.logits.size()); ++i) {
-    const double x = guard.outputs[i], e = x - static_cast<double>(result.logits[i]);
-    if (!std::isfinite(x) || !std::isfinite(e)) continue;  // a masked output, for example
-    signal += x * x;
-    noise += e * e;
+  TALLY_ASSIGN_OR_RETURN(const std::vector<std::vector<float>> outputs,
+                         RunAll(session, guard.data, phase == nullptr ? Progress() : PhaseProgress(phase)));
+  double sum = 0;
+  for (size_t o = 0; o < std::min(guard.outputs.size(), outputs.size()); ++o) {
+    double signal = 0, noise = 0;
+    for (size_t i = 0; i < std::min(guard.outputs[o].size(), outputs[o].size()); ++i) {
+      const double x = guard.outputs[o][i], e = x - static_cast<double>(outputs[o][i]);
+      if (!std::isfinite(x)) continue;  // a masked output, for example
+      signal += x * x;
+      // Where the quantized network breaks down it has lost all.
+      noise += std::isfinite(e) ? e * e : x * x;
+    }
+    sum += signal > 0 ? noise / signal : noise;
   }
-  return signal > 0 ? noise / signal : noise;
+  return sum;
 }
 
 absl::StatusOr<double> Runner::OutputError(const Graph& graph) {

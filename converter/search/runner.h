@@ -32,6 +32,9 @@ class Runner {
   static bool RunsQuantized(const Registry& registry);
   bool runs_quantized() const { return !exact_backends_.empty(); }
 
+  // The name of what runs the float model.
+  std::string float_backend() const { return FloatBackends().empty() ? "shared operators" : float_backend_; }
+
   // Sessions on the float backend and on an exact one.
   absl::StatusOr<Session> FloatSession(const Graph& graph) const;
   absl::StatusOr<Session> QuantizedSession(const Graph& graph) const;
@@ -44,8 +47,8 @@ class Runner {
   absl::StatusOr<EvalResult> EvaluateFloat();
   absl::StatusOr<EvalResult> EvaluateQuantized(const Graph& graph);
 
-  // Squared error of the first output relative to the float model's, on a few calibration samples; of a final Softmax
-  // its input, which errs in proportion. Of a quantized graph on exact backends; of a simulated one
+  // Squared error of the outputs relative to the float model's, on a few calibration samples, summed over outputs; of a
+  // final Softmax its input, which errs in proportion. Of a quantized graph on exact backends; of a simulated one
   // (converter/search/simulation.h) on the float backend and fewer samples.
   absl::StatusOr<double> OutputError(const Graph& graph);
   absl::StatusOr<double> SimulatedError(const Graph& graph);
@@ -63,7 +66,7 @@ class Runner {
   // A few calibration samples and the float model's outputs.
   struct Guard {
     Dataset data;
-    std::vector<float> outputs;  // empty until needed
+    std::vector<std::vector<float>> outputs;  // empty until needed
   };
   absl::Status Prepare(int64_t samples, Guard* guard);
   absl::StatusOr<double> ErrorOn(const Guard& guard, Session& session, const char* phase) const;
@@ -82,7 +85,7 @@ class Runner {
   const RunnerProgress progress_;
   const std::vector<std::string> exact_backends_;
   std::set<std::string> negative_inputs_;
-  std::vector<int64_t> teacher_;  // float answers on unlabelled selection data
+  std::vector<int64_t> teacher_;  // float answers on the selection data
   Guard guard_, simulation_guard_;
 };
 

@@ -15,6 +15,8 @@ namespace {
 
 // Values of activations that are kept between layers.
 constexpr int64_t kKeptBytes = int64_t{512} << 20;
+// Elements of a layer's covariances: several matrices of so many float64 are in memory at once.
+constexpr int64_t kMaxCovariance = int64_t{4608} * 4608;
 
 absl::StatusOr<LayerGeometry> GeometryOf(const Graph& graph, const Node& node, const std::vector<TensorType>& types) {
   const Tensor& weight = graph.tensors[static_cast<size_t>(node.inputs[1])];
@@ -111,6 +113,10 @@ class Quantizer {
       const Node& node = graph_.nodes[static_cast<size_t>(targets_.weights[static_cast<size_t>(w)].nodes[0])];
       if (node.inputs[0] != tensor || Recall(static_cast<size_t>(w))) continue;
       TALLY_ASSIGN_OR_RETURN(const LayerGeometry geometry, GeometryOf(graph_, node, types_));
+      if (geometry.k > kMaxCovariance / geometry.k / geometry.groups) {
+        TALLY_RETURN_IF_ERROR(RoundToNearest(static_cast<size_t>(w)));
+        continue;
+      }
       layers.emplace_back(static_cast<size_t>(w),
                           std::make_unique<LayerStatistics>(geometry, run_.per_sample(tensor), calibration_.size(),
                                                             options_.seed + static_cast<uint64_t>(w)));
@@ -140,10 +146,13 @@ class Quantizer {
     return absl::OkStatus();
   }
 
-  // What a weight's result depends on: its number, its options, and `before_`, the same of all layers before it.
+  // What a weight's result depends on: its name, its number (which seeds a draw, and changes with what is left float),
+  // its options, and `before_`, the same of all layers before it.
   std::string KeyOfWeight(size_t w) const {
     const WeightFitOptions fit = fit_(w);
-    std::string key = absl::StrCat("weight ", w, " n ", fit.exponent_bits, " base ", fit.base.value_or(0), " errors ");
+    const std::string& name = graph_.tensors[static_cast<size_t>(targets_.weights[w].tensor)].name;
+    std::string key = absl::StrCat("weight ", w, " ", name.size(), " ", name, " n ", fit.exponent_bits, " base ",
+                                   fit.base.value_or(0), " errors ");
     if (!options_.error_bits.empty()) {
       for (int bits : options_.error_bits[w]) absl::StrAppend(&key, bits, " ");
     }
@@ -164,6 +173,27 @@ class Quantizer {
     weights_[w] = *std::move(weight);
     quantized_.tensors[static_cast<size_t>(target.tensor)].codes = MakeCodeForm(weights_[w]);
     return true;
+  }
+
+  // A layer too wide for covariances.
+  absl::Status RoundToNearest(size_t w) {
+    const WeightTarget& target = targets_.weights[w];
+    Tensor& tensor = quantized_.tensors[static_cast<size_t>(target.tensor)];
+    const WeightFitter fitter(tensor.data.as<float>(), target.channels, target.per_channel);
+    WeightFitOptions fit = fit_(w);
+    QuantizedWeight& weight = weights_[w];
+    TALLY_ASSIGN_OR_RETURN(weight.fit, fitter.Fit(fit));
+    weight.codes = fitter.Encode(weight.fit.codebook, weight.fit.channel_scales);
+    weight.notes = absl::StrCat("nearest: ", target.per_channel, " columns are too many for compensated rounding");
+    if (!options_.error_bits.empty()) {
+      for (int bits : options_.error_bits[w]) {
+        fit.exponent_bits = bits;
+        TALLY_ASSIGN_OR_RETURN(const WeightFit other, fitter.Fit(fit));
+        weight.errors[bits] = other.error.relative_mse;
+      }
+    }
+    tensor.codes = MakeCodeForm(weight);
+    return options_.memo->Keep(KeyOfWeight(w), ToJson(weight));
   }
 
   absl::Status Layer(size_t w, const LayerStatistics& statistics) {

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "backends/all/all.h"
+#include "converter/passes/graph_util.h"
 #include "format/bit_packing.h"
 #include "format/model_file.h"
 #include "tests/converter/search/toy.h"
@@ -277,7 +279,7 @@ TEST(Convert, MaxDropTakesFewerBitsTheMoreMayBeLost) {
     options.max_drop = drop;
     const auto result = ConvertToy(options);
     ASSERT_TRUE(result.ok()) << result.status();
-    if (result->goal_reached) {
+    if (result->report.goal_reached) {
       EXPECT_LE(result->report.drop.drop - result->report.drop.standard_error, drop);
       EXPECT_DOUBLE_EQ(result->report.drop.drop, result->report.float_value - result->report.quantized_value);
     }
@@ -321,11 +323,13 @@ TEST(Convert, LeavesALayerFloatThatKeepsTheGoalOutOfReach) {
   options.max_drop = 10;
   const auto result = Convert(graph, *data, nullptr, options, DefaultRegistry());
   ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(result->goal_reached);
+  EXPECT_TRUE(result->report.goal_reached);
   int left = 0;
   for (const TensorReport& t : result->report.tensors) {
     if (t.reason.find("stays float32") == std::string::npos) continue;
     EXPECT_EQ(t.node, "down");
+    EXPECT_TRUE(t.is_weight);
+    EXPECT_EQ(t.elements, 100);
     EXPECT_NE(t.reason.find("out of reach"), std::string::npos) << t.reason;
     ++left;
   }
@@ -349,9 +353,139 @@ TEST(Convert, SaysWhereLayersCannotRunSampleBySample) {
   g.outputs = {back};
   const auto data = ToyData(g, 8, /*labelled=*/false, 5);
   ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  const auto fallen_back = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(fallen_back.ok()) << fallen_back.status();
+  EXPECT_EQ(fallen_back->graph.metadata.at("option.rounding"), "nearest");
+  ConvertOptions options = OneThread();
+  options.rounding = Rounding::kCompensated;
+  const auto result = Convert(g, *data, nullptr, options, DefaultRegistry());
   EXPECT_EQ(CodeOf(result.status()), "TLY-E0201") << result.status();
   EXPECT_NE(result.status().message().find("rounding nearest"), std::string::npos) << result.status();
+}
+
+TEST(Convert, SurvivesActivationsThatAreNotFinite) {
+  // x / mean(x): 0 / 0 on a silent sample.
+  Graph g;
+  g.name = "normalized";
+  g.symbols = {"N"};
+  const int x = AddInput(&g, "input", {-1, 6});
+  const int mean = AddNode(&g, "ReduceMean", "mean", {x, g.AddTensor(MakeInt64Constant("axes", {1}))});
+  LastNode(&g).SetInts("keepdims", {1});
+  const int ratio = AddNode(&g, "Div", "ratio", {x, mean});
+  std::vector<float> w(30);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
+  g.outputs = {AddNode(&g, "Gemm", "scores", {ratio, AddFloat(&g, "w", {5, 6}, w)})};
+  std::vector<float> values(40 * 6);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = i < 6 ? 0 : 2 + std::cos(static_cast<float>(i * i));
+  const auto data = DataOf(g, values, 40, {});
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(TensorOf(result->graph, "w").codes.has_value());
+  EXPECT_TRUE(ValidateGraph(result->graph).ok());
+}
+
+TEST(Convert, TakesVectorsWithoutABatch) {
+  Graph g;
+  g.name = "vectors";
+  const int x = AddInput(&g, "input", {1, 8});
+  const int axes = g.AddTensor(MakeInt64Constant("axes", {0}));
+  const int flat = AddNode(&g, "Squeeze", "flat", {x, axes});
+  const auto weight = [&](const std::string& name, int64_t rows, int64_t columns) {
+    std::vector<float> w(static_cast<size_t>(rows * columns));
+    for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(3 * i + 1));
+    return AddFloat(&g, name, {rows, columns}, w);
+  };
+  const int first = AddNode(&g, "Gemm", "first", {flat, weight("w1", 6, 8)});
+  const int second = AddNode(&g, "Gemm", "second", {first, weight("w2", 4, 6)});
+  g.outputs = {AddNode(&g, "Unsqueeze", "scores", {second, axes})};
+  const auto data = ToyData(g, 24, /*labelled=*/false, 3);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(TensorOf(result->graph, "w2").codes.has_value());
+}
+
+TEST(Convert, OneInputsFixedBatchIsThatOfAll) {
+  Graph g;
+  g.name = "two inputs";
+  g.symbols = {"N"};
+  std::vector<float> w(40);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
+  const int a = AddInput(&g, "a", {-1, 8}), b = AddInput(&g, "b", {1, 5});
+  const int from_a = AddNode(&g, "Gemm", "from_a", {a, AddFloat(&g, "w_a", {5, 8}, w)});
+  const int sum = AddNode(&g, "Add", "sum", {from_a, b});
+  g.outputs = {AddNode(&g, "Gemm", "scores", {sum, AddFloat(&g, "w_b", {8, 5}, w)})};
+  const std::string folder = testing::TempDir();
+  std::string inputs;
+  for (int t : g.inputs) {
+    const Tensor& input = g.tensors[static_cast<size_t>(t)];
+    std::vector<float> x(static_cast<size_t>(24 * input.shape[1]));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<float>(i * i));
+    ASSERT_TRUE(WriteNpy(folder + "/" + input.name + ".npy", {x.data(), DType::kFloat32, {24, input.shape[1]}}).ok());
+    inputs += (inputs.empty() ? "" : ",") + (R"({"name": ")" + input.name) + R"(", "kind": "npy", "path": ")" +
+              input.name + R"(.npy"})";
+  }
+  std::ofstream(folder + "/data.json") << R"({"name": "two", "target": {"kind": "none"}, "inputs": [)" << inputs
+                                       << "]}";
+  const auto data =
+      Dataset::Open(folder + "/data.json", {{"a", DType::kFloat32, {-1, 8}}, {"b", DType::kFloat32, {1, 5}}});
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(TensorOf(result->graph, "w_b").codes.has_value());
+}
+
+TEST(Convert, MindsEveryOutput) {
+  // The second head hangs on layers of its own.
+  Graph g = ToyNetwork(1);
+  std::vector<float> w(3 * 8 * 9);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
+  const int head = AddNode(&g, "Conv", "head", {g.nodes[0].outputs[0], AddFloat(&g, "w_head", {3, 8, 3, 3}, w)});
+  g.outputs.push_back(head);
+  const auto data = ToyData(g, 40, /*labelled=*/false, 2);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  for (const TensorReport& t : result->report.tensors) {
+    if (t.tensor != "w_head") continue;
+    ASSERT_FALSE(t.output_errors.empty());
+    EXPECT_GT(t.output_errors.begin()->second, 0);
+    EXPECT_GT(t.codebook.exponent_bits, 2);
+  }
+}
+
+TEST(Convert, RoundsLayersToNearestThatAreTooWideForCovariances) {
+  Graph g;
+  g.name = "wide";
+  g.symbols = {"N"};
+  const int x = AddInput(&g, "input", {-1, 5000});
+  std::vector<float> w(2 * 5000);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
+  g.outputs = {AddNode(&g, "Gemm", "scores", {x, AddFloat(&g, "w", {2, 5000}, w)})};
+  const auto data = ToyData(g, 20, /*labelled=*/false, 3);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
+  ASSERT_TRUE(result.ok()) << result.status();
+  for (const TensorReport& t : result->report.tensors) {
+    if (t.is_weight) {
+      EXPECT_NE(t.reason.find("5000 columns are too many"), std::string::npos) << t.reason;
+    }
+  }
+}
+
+TEST(Convert, MaxDropNeedsScores) {
+  Graph g;
+  g.name = "regression";
+  g.symbols = {"N"};
+  const int x = AddInput(&g, "input", {-1, 4});
+  g.outputs = {AddNode(&g, "Gemm", "value", {x, AddFloat(&g, "w", {1, 4}, {1, 2, 3, 4})})};
+  const auto data = ToyData(g, 20, /*labelled=*/false, 3);
+  ASSERT_TRUE(data.ok()) << data.status();
+  ConvertOptions options = OneThread();
+  options.max_drop = 1;
+  const auto result = Convert(g, *data, nullptr, options, DefaultRegistry());
+  EXPECT_EQ(CodeOf(result.status()), "TLY-E0201") << result.status();
 }
 
 TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
@@ -361,7 +495,7 @@ TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
   options.activation_bits = 3;
   const auto result = ConvertToy(options);
   ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_FALSE(result->goal_reached);
+  EXPECT_FALSE(result->report.goal_reached);
   EXPECT_LT(result->report.quantized_value, result->report.float_value);
 }
 

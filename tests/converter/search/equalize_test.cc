@@ -111,17 +111,16 @@ TEST(EqualizeChannels, UndoesUnevenChannelsAndNothingElse) {
   ASSERT_TRUE(pool.ok()) << pool.status();
   const std::shared_ptr<ThreadPool> shared = *std::move(pool);
   const Registry registry = DefaultRegistry();
-  const auto make_runner = [&](const Graph& g) {
-    return Runner(g, *data, *data, registry, "reference", shared, nullptr);
+  const auto make_runner = [&](const Graph& g, const Dataset& samples) {
+    return Runner(g, samples, samples, registry, "reference", shared, nullptr);
   };
-  const auto equalized = EqualizeChannels(uneven, data->size(), SearchOptions(), 1, make_runner, shared.get(), nullptr);
+  const auto equalized = EqualizeChannels(uneven, *data, SearchOptions(), 1, make_runner, shared.get(), nullptr);
   ASSERT_TRUE(equalized.ok()) << equalized.status();
   ASSERT_EQ(equalized->activations.size(), 1u);
   EXPECT_EQ(uneven.tensors[static_cast<size_t>(equalized->activations[0])].name, "c1");
   EXPECT_EQ(Logits(equalized->graph, *data), Logits(uneven, *data));
   // What was made even stays so.
-  const auto again =
-      EqualizeChannels(equalized->graph, data->size(), SearchOptions(), 1, make_runner, shared.get(), nullptr);
+  const auto again = EqualizeChannels(equalized->graph, *data, SearchOptions(), 1, make_runner, shared.get(), nullptr);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->activations.empty());
 }
