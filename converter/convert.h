@@ -86,6 +86,7 @@ struct ConvertReport {
   // The least estimated error of the output (the sum over all weights) by mean stored bits of the weights.
   struct FrontPoint {
     double weight_bits = 0, error = 0;
+    std::vector<int> stored_bits;  // of each weight, in the order of `tensors`
   };
   std::vector<FrontPoint> front;
 };

@@ -105,9 +105,8 @@ std::vector<Allocation> GoalSearch::WeightFront() const {
     for (double threshold : thresholds) add(AllocateByThreshold(weights, threshold));
     return front;
   }
-  constexpr double kStep = 0.125;
-  for (double bits = 8 - kStep; bits > 2; bits -= kStep) {
-    if (const auto allocation = AllocateLeastError(weights, bits * SumOfElements(weights))) add(*allocation);
+  for (int eighths = 8 * 8 - 1; eighths > 2 * 8; --eighths) {
+    if (const auto allocation = AllocateLeastError(weights, eighths / 8.0 * SumOfElements(weights))) add(*allocation);
   }
   add(Allocation(weights.size(), 0));
   return front;
@@ -121,7 +120,11 @@ std::vector<ConvertReport::FrontPoint> GoalSearch::Front() const {
     ConvertReport::FrontPoint point;
     point.weight_bits = (TotalBits(weights, allocation) + 32 * analysis_->float_elements()) /
                         std::max(1.0, analysis_->weight_elements());
-    for (size_t i = 0; i < weights.size(); ++i) point.error += weights[i].options[allocation[i]].error;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const BitOption& option = weights[i].options[allocation[i]];
+      point.error += option.error;
+      point.stored_bits.push_back(option.stored_bits);
+    }
     front.push_back(point);
   }
   return front;

@@ -83,7 +83,7 @@ std::string ReportJson(const ConvertReport& report, const ConvertOptions& option
   }
   j["front"] = ordered_json::array();
   for (const ConvertReport::FrontPoint& p : report.front) {
-    j["front"].push_back({{"weight_bits", p.weight_bits}, {"output_error", p.error}});
+    j["front"].push_back({{"weight_bits", p.weight_bits}, {"output_error", p.error}, {"stored_bits", p.stored_bits}});
   }
   j["tensors"] = ordered_json::array();
   for (const TensorReport& t : report.tensors) j["tensors"].push_back(TensorJson(t));

@@ -57,6 +57,17 @@ TEST(Cholesky, RefusesWhatIsNotPositiveDefinite) {
   EXPECT_FALSE(Cholesky(&a, nullptr));
 }
 
+TEST(Cholesky, RefusesWhatIsNotFinite) {
+  for (double value : {std::nan(""), HUGE_VAL}) {
+    RowMatrix a = RowMatrix::Identity(120, 120);
+    a(110, 110) = value;
+    EXPECT_FALSE(Cholesky(&a, nullptr)) << value;
+    RowMatrix b = RowMatrix::Identity(120, 120);
+    b(110, 3) = b(3, 110) = value;
+    EXPECT_FALSE(Cholesky(&b, nullptr)) << value;
+  }
+}
+
 TEST(CompensatedRounding, IsNearestRoundingWhenInputsAreIndependent) {
   const RowMatrix weights = RandomMatrix(5, 70, 3);
   const Codebook codebook = FourBits();
