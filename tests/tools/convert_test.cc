@@ -116,6 +116,31 @@ TEST_F(ConvertTest, RefusesWhatIsNoOnnxFile) {
   EXPECT_FALSE(testing::Exists(Path("out.tally")));
 }
 
+TEST_F(ConvertTest, GoesOnToTheSameBytesAfterAKill) {
+  const auto arguments = [&](const std::string& out, const std::string& steps) {
+    return std::vector<std::string>{"convert",
+                                    testing::SourcePath("examples/digits/digits_cnn.onnx"),
+                                    "-o",
+                                    Path(out),
+                                    "--calibration",
+                                    testing::SourcePath("examples/digits/calibration.json"),
+                                    "--resume",
+                                    Path(steps),
+                                    "--bits",
+                                    "5"};
+  };
+  ASSERT_EQ(Tally(arguments("whole.tally", "whole_steps")).status, 0);
+  // Killed as soon as a step was kept.
+  std::string command = "\"" TALLY_BINARY "\"";
+  for (const std::string& argument : arguments("killed.tally", "steps")) command += " \"" + argument + "\"";
+  command += " & pid=$!; until ls \"" + Path("steps") +
+             "\"/*.json > /dev/null 2>&1; do kill -0 $pid || exit 3; done; " + "kill -9 $pid; wait $pid; exit 0";
+  ASSERT_EQ(testing::RunProgram("/bin/sh", {"-c", command}).status, 0);
+  EXPECT_FALSE(testing::Exists(Path("killed.tally")));
+  ASSERT_EQ(Tally(arguments("killed.tally", "steps")).status, 0);
+  EXPECT_EQ(testing::ReadText(Path("killed.tally")), testing::ReadText(Path("whole.tally")));
+}
+
 TEST_F(ConvertTest, ConvertsARealModel) {
   TALLY_ASSET_OR_SKIP(model, "models/mlperftiny_resnet8_cifar10.onnx");
   TALLY_ASSET_OR_SKIP(data, "data/cifar10_calibration/data_raw.json");
