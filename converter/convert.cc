@@ -149,10 +149,12 @@ class Converter {
       TALLY_ASSIGN_OR_RETURN(result.graph.golden, runner_.MakeGolden(result.graph, golden_cases_));
     }
     ConvertReport& report = result.report;
+    const bool scores = measure && runner_.runs_quantized() && float_result_.samples > 0;
+    if (scores) TALLY_RETURN_IF_ERROR(goal_.MeasureFront(options_.front_points));
     report.steps = goal_.steps();
     if (measure) report.front = goal_.Front();
     report.metric = float_result_.metric;
-    if (measure && runner_.runs_quantized() && float_result_.samples > 0) {
+    if (scores) {
       TALLY_ASSIGN_OR_RETURN(const EvalResult quantized, runner_.EvaluateQuantized(result.graph));
       report.float_value = float_result_.value;
       report.quantized_value = quantized.value;

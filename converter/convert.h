@@ -42,6 +42,8 @@ struct ConvertOptions {
   bool keep_int8 = false;
   bool keep_float = false;
   int golden_cases = 2;  // calibration samples stored with the outputs that exact backends must give
+  // So many points of the front, evenly spaced, are built and scored for the report; the model does not depend on it.
+  int front_points = 0;
   // Folder where finished steps of the search are kept and looked for; empty: none. With another goal, what both have
   // in common is not done again.
   std::string resume;

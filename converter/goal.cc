@@ -176,6 +176,17 @@ absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
   return std::move(best.choices);
 }
 
+absl::Status GoalSearch::MeasureFront(int points) {
+  TALLY_ASSIGN_OR_RETURN(const Allocation activations, ActivationsOfMaxDrop());
+  const std::vector<Allocation> front = WeightFront();
+  const size_t count = std::min(static_cast<size_t>(points), front.size());
+  for (size_t i = 0; i < count; ++i) {
+    const size_t at = count == 1 ? front.size() - 1 : i * (front.size() - 1) / (count - 1);
+    TALLY_RETURN_IF_ERROR(Try(front[at], activations).status());
+  }
+  return absl::OkStatus();
+}
+
 // Excludes the layer whose weight and input cost the output most, with the bits chosen; false: no more may be.
 bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
   const auto error_of = [](const BitItem& item, const Choice& choice) {

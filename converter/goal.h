@@ -28,6 +28,9 @@ class GoalSearch {
   absl::StatusOr<Choices> WithinMaxDrop();
   bool reached() const { return reached_; }
 
+  // Scores points of the front, evenly spaced from the most bits to the fewest, and adds them to steps().
+  absl::Status MeasureFront(int points);
+
   // The fewest bits of all for weights.
   absl::StatusOr<Choices> Fewest() const;
 

@@ -47,6 +47,7 @@ absl::Status CheckOptions(const ConvertOptions& o) {
     return Usage(
         "uniform levels: expected strategy joint, encode nearest and no shared base (which grid real turns on)");
   }
+  if (o.front_points < 0) return Usage(absl::StrCat(o.front_points, " points of the front, expected 0 or more"));
   if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
   return absl::OkStatus();
 }

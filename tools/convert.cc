@@ -35,6 +35,7 @@ struct Options {
   std::optional<double> max_drop, target_bits, activation_target_bits;
   std::string target_size;
   bool best_effort = false;
+  int front = 0;
   std::vector<std::string> keep = {"none"};
   std::string report, resume, float_backend = "xnnpack";
   int64_t calibration_samples = 0;  // 0: all
@@ -85,6 +86,8 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
     c.keep_float |= form == "float";
   }
   if (none && (c.keep_int8 || c.keep_float)) return Usage("--keep: expected none alone, found it with others");
+  if (o.front > 0 && o.report.empty()) return Usage("--front: expected with --report only");
+  c.front_points = o.front;
   c.seed = o.seed;
   c.resume = o.resume;
   c.num_threads = o.num_threads;
@@ -228,6 +231,8 @@ void AddConvert(CLI::App* app, Action* action) {
       ->check(CLI::IsMember({"none", "int8", "float"}))
       ->capture_default_str();
   sub->add_option("--report", o->report, "Folder for report.html and report.json: why each tensor got its codebook");
+  sub->add_option("--front", o->front, "Points of the front of size against accuracy to measure for --report [0]")
+      ->check(InRange(0, 64));
   sub->add_option("--seed", o->seed, "Of the search and of --calibration-samples")
       ->check(InRange(int64_t{0}, INT64_MAX))
       ->capture_default_str();

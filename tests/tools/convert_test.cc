@@ -32,6 +32,8 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--bits", "9"},
       {"--bits", "1"},
       {"--best-effort"},
+      {"--front", "3"},
+      {"--front", "-1", "--report", "report"},
       {"--activation-target-bits", "5", "--activation-bits", "5"},
       {"--target-size", "large"},
       {"--keep", "none,int8"},

@@ -290,6 +290,21 @@ TEST(Convert, TargetSizeBoundsTheFile) {
   EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
 }
 
+TEST(Convert, MeasuresTheFrontForTheReportAlone) {
+  ConvertOptions options = OneThread();
+  const auto plain = ConvertToy(options);
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_TRUE(plain->report.steps.empty());
+  options.front_points = 3;
+  const auto result = ConvertToy(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->report.steps.size(), 3u);
+  EXPECT_EQ(result->report.steps[0].weight_bits, 8);
+  EXPECT_EQ(result->report.steps[2].weight_bits, 3);
+  EXPECT_GT(result->report.steps[0].value, result->report.steps[2].value);
+  EXPECT_EQ(*SerializeModel(result->graph), *SerializeModel(plain->graph));
+}
+
 TEST(Convert, MaxDropTakesFewerBitsTheMoreMayBeLost) {
   double last = 9;
   for (double drop : {0.0, 10.0, 100.0}) {
