@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <set>
 #include <string>
@@ -126,13 +125,16 @@ TEST(MeasureFit, AgreesWithEncodingEveryValue) {
   }
 }
 
-// TALLY_EXHAUSTIVE=1 searches the full grid of 200 x 50 x 50 points, else one of 80 x 25 x 25.
+// The sanitizers, which would take ten times as long, search a coarser grid.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kBases = 80, kRatios = 25, kClips = 25;
+#else
+constexpr int kBases = 200, kRatios = 50, kClips = 50;
+#endif
 class JointAgainstExhaustive : public ::testing::TestWithParam<std::tuple<const char*, int, int>> {};
 
 TEST_P(JointAgainstExhaustive, ComesWithinOnePercent) {
   const auto [name, bits, seed] = GetParam();
-  const bool full = std::getenv("TALLY_EXHAUSTIVE") != nullptr;
-  const int bases = full ? 200 : 80, ratios = full ? 50 : 25, clips = full ? 50 : 25;
   const Magnitudes x = Collect(Sample(name, 50000, static_cast<uint64_t>(seed)));
   for (Grid grid : {Grid::kQ7, Grid::kQ14, Grid::kReal}) {
     FitOptions options;
@@ -142,13 +144,13 @@ TEST_P(JointAgainstExhaustive, ComesWithinOnePercent) {
     ASSERT_TRUE(fit.ok()) << fit.status();
     const int r = (1 << (bits - 1)) - 1;
     double best = 1;
-    for (int i = 0; i < bases; ++i) {
+    for (int i = 0; i < kBases; ++i) {
       const double base =
-          std::exp(std::exp(std::log(0.05) + (std::log(12.0) - std::log(0.05)) * i / (bases - 1)) / (2 * r));
-      for (int j = 0; j < ratios; ++j) {
-        const double ratio = 0.002 * std::pow(350, static_cast<double>(j) / (ratios - 1));
-        for (int k = 0; k < clips; ++k) {
-          const double clip = x.max() * std::pow(0.05, static_cast<double>(k) / (clips - 1));
+          std::exp(std::exp(std::log(0.05) + (std::log(12.0) - std::log(0.05)) * i / (kBases - 1)) / (2 * r));
+      for (int j = 0; j < kRatios; ++j) {
+        const double ratio = 0.002 * std::pow(350, static_cast<double>(j) / (kRatios - 1));
+        for (int k = 0; k < kClips; ++k) {
+          const double clip = x.max() * std::pow(0.05, static_cast<double>(k) / (kClips - 1));
           best = std::min(best, MeasureFit(x, MakeAt(bits, grid, base, ratio, clip), false).relative_mse);
         }
       }
