@@ -48,37 +48,30 @@ Analysis::Analysis(const Graph& graph, const Dataset& calibration, const Convert
       insists_(insists) {}
 
 absl::Status Analysis::Prepare(const std::map<int, std::string>& left_float) {
-  TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_, left_float));
-  collector_ = std::make_unique<ActivationCollector>(graph_, targets_, calibration_.size(), options_.seed);
-  TALLY_RETURN_IF_ERROR(runner_->Calibrate(collector_.get()));
-  const std::vector<bool> non_negative = NonNegativeTensors(graph_, runner_->InputsNonNegative());
+  TALLY_ASSIGN_OR_RETURN(fitted_, FitGraph(graph_, left_float, MakeSearchOptions(options_), options_.seed, runner_,
+                                           pool_, PhaseProgress("fit codebooks")));
   TALLY_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, runner_->SampleShapes());
   extents_ = SymbolValues(graph_, shapes);
   TALLY_ASSIGN_OR_RETURN(types_, InferTensorTypes(graph_, extents_));
   measured_ = has_output_errors_ = false;
   allow_q14_ = !runner_->runs_quantized();
   elements_.clear();
-  std::vector<bool> target_non_negative;
-  for (const ActivationTarget& a : targets_.activations) {
-    target_non_negative.push_back(non_negative[static_cast<size_t>(a.tensor)]);
+  for (const ActivationTarget& a : targets().activations) {
     // The network's own inputs are outside the mean: they take no share of a budget.
     elements_.push_back(a.network_input ? 0 : types_[static_cast<size_t>(a.tensor)].elements());
   }
-  search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), target_non_negative,
-                                           MakeSearchOptions(options_));
-  TALLY_RETURN_IF_ERROR(search_->FitAll(pool_, PhaseProgress("fit codebooks")));
-  weights_ = search_->WeightItems();
+  weights_ = search().WeightItems();
   TALLY_ASSIGN_OR_RETURN(const BitStatistics statistics, ComputeBitStatistics(graph_));
   weight_elements_ = static_cast<double>(statistics.weight_elements);
-  activations_ = search_->ActivationItems(elements_, allow_q14_);
+  activations_ = search().ActivationItems(elements_, allow_q14_);
   CandidateOptions candidates;
   candidates.compensates = options_.rounding == Rounding::kCompensated;
   candidates.shares_base = SharesBase(options_);
   candidates.seed = options_.seed;
   candidates.memo = &memo_;
   candidates.progress = PhaseProgress("round weights");
-  candidates_ = std::make_unique<Candidates>(graph_, targets_, *search_, collector_->samples(), calibration_, runner_,
-                                             pool_, candidates);
+  candidates_ =
+      std::make_unique<Candidates>(graph_, targets(), search(), samples(), calibration_, runner_, pool_, candidates);
   TALLY_ASSIGN_OR_RETURN(const bool runs_layers, candidates_->Prepare(extents_));
   if (runs_layers || !candidates.compensates) return absl::OkStatus();
   if (insists_) {
@@ -103,7 +96,7 @@ Choices Analysis::MakeChoices(const Allocation& weights, const Allocation& activ
   for (size_t i = 0; i < activations.size(); ++i) {
     choices.activations.push_back({activations_[i].options[activations[i]].exponent_bits, {}, {}});
   }
-  search_->ChooseGrids(allow_q14_, &choices);
+  search().ChooseGrids(allow_q14_, &choices);
   return choices;
 }
 
@@ -114,7 +107,7 @@ absl::Status Analysis::DecideRefinements(const Allocation& weights, const Alloca
     TALLY_ASSIGN_OR_RETURN(const double coarse, ActivationError(weights, activations, false));
     TALLY_ASSIGN_OR_RETURN(const double fine, ActivationError(weights, activations, true));
     allow_q14_ = fine < (1 - kWorthwhile) * coarse;
-    activations_ = search_->ActivationItems(elements_, allow_q14_);
+    activations_ = search().ActivationItems(elements_, allow_q14_);
   }
   // Not part of the paper's method; compensated rounding has corrected already.
   if (options_.strategy == Strategy::kDnateq || candidates_->compensates()) return absl::OkStatus();
@@ -129,11 +122,11 @@ absl::Status Analysis::DecideRefinements(const Allocation& weights, const Alloca
 absl::StatusOr<double> Analysis::ActivationError(const Allocation& weights, const Allocation& activations,
                                                  bool allow_q14) {
   allow_q14_ = allow_q14;
-  TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search_->Select(MakeChoices(weights, activations)));
+  TALLY_ASSIGN_OR_RETURN(const ChosenFits fits, search().Select(MakeChoices(weights, activations)));
   std::vector<const Codebook*> codebooks;
   for (const CodebookFit& fit : fits.activations) codebooks.push_back(&fit.codebook);
   return runner_->SimulatedError(
-      SimulateQuantization(graph_, targets_, std::vector<const QuantizedWeight*>(weights.size()), codebooks));
+      SimulateQuantization(graph_, targets(), std::vector<const QuantizedWeight*>(weights.size()), codebooks));
 }
 
 absl::Status Analysis::Measure() {
@@ -149,11 +142,11 @@ absl::Status Analysis::Measure() {
   TALLY_ASSIGN_OR_RETURN(const QuantizedNetwork* network, candidates_->Quantize(choices, /*with_errors=*/true));
   // Choices have no names, and what is left float has no choice.
   std::string key = candidates_->KeyOf(choices);
-  for (const WeightTarget& w : targets_.weights)
+  for (const WeightTarget& w : targets().weights)
     absl::StrAppend(&key, "\n", graph_.tensors[static_cast<size_t>(w.tensor)].name);
-  for (const ActivationTarget& a : targets_.activations)
+  for (const ActivationTarget& a : targets().activations)
     absl::StrAppend(&key, "\n", graph_.tensors[static_cast<size_t>(a.tensor)].name);
-  TALLY_ASSIGN_OR_RETURN(const Sensitivity sensitivity, MeasureSensitivity(graph_, targets_, *network, runner_, memo_,
+  TALLY_ASSIGN_OR_RETURN(const Sensitivity sensitivity, MeasureSensitivity(graph_, targets(), *network, runner_, memo_,
                                                                            key, PhaseProgress("measure sensitivity")));
   for (size_t i = 0; i < weights_.size(); ++i) {
     const std::map<int, double>& errors = network->weights[i].errors;

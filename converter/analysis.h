@@ -13,6 +13,7 @@
 #include "converter/convert.h"
 #include "converter/search/bit_allocation.h"
 #include "converter/search/candidates.h"
+#include "converter/search/fitted_graph.h"
 #include "converter/search/memo.h"
 #include "converter/search/runner.h"
 #include "converter/search/tensor_search.h"
@@ -25,8 +26,7 @@ SearchOptions MakeSearchOptions(const ConvertOptions& options);
 
 class Analysis {
  public:
-  // Refers to its arguments. `options.rounding` is set.
-  // `insists`: rounding was asked for by name.
+  // Refers to its arguments. `options.rounding` is set; `insists`: it was asked for by name.
   Analysis(const Graph& graph, const Dataset& calibration, const ConvertOptions& options, bool insists,
            const Memo& memo, Runner* runner, ThreadPool* pool);
 
@@ -45,12 +45,12 @@ class Analysis {
     return candidates_->OutputError(MakeChoices(weights, activations));
   }
 
-  const Targets& targets() const { return targets_; }
+  const Targets& targets() const { return fitted_->targets; }
   // One per target. The network's own inputs hold no elements: they are outside the mean.
   const std::vector<BitItem>& weights() const { return weights_; }
   const std::vector<BitItem>& activations() const { return activations_; }
-  const TensorSearch& search() const { return *search_; }
-  const std::vector<ActivationSamples>& samples() const { return collector_->samples(); }
+  const TensorSearch& search() const { return *fitted_->search; }
+  const std::vector<ActivationSamples>& samples() const { return fitted_->samples(); }
   const std::vector<int64_t>& extents() const { return extents_; }  // by symbol
   const std::vector<TensorType>& types() const { return types_; }   // by tensor, at batch 1
   // All weights of the graph, and of them those that stay float.
@@ -70,9 +70,7 @@ class Analysis {
   Runner* const runner_;
   ThreadPool* const pool_;
   const bool insists_;
-  Targets targets_;
-  std::unique_ptr<ActivationCollector> collector_;
-  std::unique_ptr<TensorSearch> search_;
+  std::unique_ptr<FittedGraph> fitted_;
   std::vector<BitItem> weights_, activations_;
   std::vector<int64_t> extents_, elements_;  // elements: of activation targets
   double weight_elements_ = 0;

@@ -27,6 +27,13 @@ absl::StatusOr<Allocation> Require(const std::optional<Allocation>& allocation, 
 
 }  // namespace
 
+bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t samples, double goal) {
+  // Samples of which none changed prove no more than one that might have.
+  const double error = std::max(counted.standard_error, 100 / std::max(1.0, static_cast<double>(samples)));
+  return counted.drop + error <= goal ||
+         (expected.drop + expected.standard_error <= goal && counted.drop - error <= goal);
+}
+
 GoalSearch::GoalSearch(const ConvertOptions& options, const EvalResult& float_result, Analysis* analysis,
                        Runner* runner)
     : options_(options),
@@ -89,9 +96,10 @@ absl::StatusOr<Choices> GoalSearch::Within(double weight_budget) {
 }
 
 // Allocations of bits to weights, from the most to the fewest.
-std::vector<Allocation> GoalSearch::WeightFront() const {
+const std::vector<Allocation>& GoalSearch::WeightFront() {
+  std::vector<Allocation>& front = front_;
+  if (!front.empty()) return front;
   const std::vector<BitItem>& weights = analysis_->weights();
-  std::vector<Allocation> front;
   front.push_back(AllocateByThreshold(weights, -1));
   const auto add = [&](const Allocation& allocation) {
     if (allocation != front.back()) front.push_back(allocation);
@@ -112,7 +120,7 @@ std::vector<Allocation> GoalSearch::WeightFront() const {
   return front;
 }
 
-std::vector<ConvertReport::FrontPoint> GoalSearch::Front() const {
+std::vector<ConvertReport::FrontPoint> GoalSearch::Front() {
   std::vector<ConvertReport::FrontPoint> front;
   if (!analysis_->has_output_errors()) return front;
   const std::vector<BitItem>& weights = analysis_->weights();
@@ -139,25 +147,25 @@ absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
   TALLY_RETURN_IF_ERROR(UniformActivations().status());
   TALLY_RETURN_IF_ERROR(analysis_->Measure());
   TALLY_ASSIGN_OR_RETURN(Allocation activations, ActivationsOfMaxDrop());
-  std::vector<Allocation> front = WeightFront();
-  TALLY_ASSIGN_OR_RETURN(Point best, Try(front[0], activations));
-  const auto reached = [&] { return best.step.drop.drop <= *options_.max_drop; };
+  TALLY_ASSIGN_OR_RETURN(Point best, Try(WeightFront()[0], activations));
+  const auto reached = [&] { return IsWithin(best.step) || best.step.drop.drop <= *options_.max_drop; };
   // The paper's method trades bits of weights alone.
   while (!reached() && options_.strategy == Strategy::kJoint) {
     if (max_drop_activations_ < kMaxDropActivationLimit && !options_.activation_bits &&
         !options_.activation_target_bits) {
       ++max_drop_activations_;
-    } else if (LeaveWorstLayerFloat(best.choices)) {
+    } else if (LeaveWorstLayerFloat(WeightFront()[0], activations)) {
+      front_.clear();
       TALLY_RETURN_IF_ERROR(analysis_->Prepare(left_float_));
       TALLY_RETURN_IF_ERROR(analysis_->Measure());
     } else {
       break;
     }
     TALLY_ASSIGN_OR_RETURN(activations, ActivationsOfMaxDrop());
-    front = WeightFront();
-    TALLY_ASSIGN_OR_RETURN(best, Try(front[0], activations));
+    TALLY_ASSIGN_OR_RETURN(best, Try(WeightFront()[0], activations));
   }
   reached_ = reached();
+  const std::vector<Allocation>& front = WeightFront();
   // Where not even the most bits are proven to be within the goal (few samples, or a goal of nearly nothing), the plain
   // drop decides.
   const bool provable = IsWithin(best.step);
@@ -178,7 +186,7 @@ absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
 
 absl::Status GoalSearch::MeasureFront(int points) {
   TALLY_ASSIGN_OR_RETURN(const Allocation activations, ActivationsOfMaxDrop());
-  const std::vector<Allocation> front = WeightFront();
+  const std::vector<Allocation>& front = WeightFront();
   const size_t count = std::min(static_cast<size_t>(points), front.size());
   for (size_t i = 0; i < count; ++i) {
     const size_t at = count == 1 ? front.size() - 1 : i * (front.size() - 1) / (count - 1);
@@ -187,27 +195,20 @@ absl::Status GoalSearch::MeasureFront(int points) {
   return absl::OkStatus();
 }
 
-// Excludes the layer whose weight and input cost the output most, with the bits chosen; false: no more may be.
-bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
-  const auto error_of = [](const BitItem& item, const Choice& choice) {
-    for (const BitOption& option : item.options) {
-      if (option.exponent_bits == choice.exponent_bits) return option.error;
-    }
-    return 0.0;
-  };
-  const std::vector<BitItem>&weights = analysis_->weights(), &activations = analysis_->activations();
+// Excludes the layer whose weight and input cost the output most, with these bits; false: no more may be.
+bool GoalSearch::LeaveWorstLayerFloat(const Allocation& weights, const Allocation& activations) {
   const Targets& targets = analysis_->targets();
   if (!analysis_->has_output_errors() ||
-      (left_layers_ + 1) * kLayersPerFloatLayer > targets.weights.size() + left_layers_)
+      (left_layers_ + 1) * kLayersPerFloatLayer > targets.weights.size() + left_layers_) {
     return false;
+  }
   size_t worst = 0;
   double largest = -1, sum = 0;
-  std::vector<double> errors(weights.size());
-  for (size_t w = 0; w < weights.size(); ++w) errors[w] = error_of(weights[w], choices.weights[w]);
+  std::vector<double> errors;
+  for (size_t w = 0; w < weights.size(); ++w) errors.push_back(analysis_->weights()[w].options[weights[w]].error);
   for (size_t a = 0; a < activations.size(); ++a) {
-    for (int w : targets.activations[a].weights) {
-      errors[static_cast<size_t>(w)] += error_of(activations[a], choices.activations[a]);
-    }
+    const double error = analysis_->activations()[a].options[activations[a]].error;
+    for (int w : targets.activations[a].weights) errors[static_cast<size_t>(w)] += error;
   }
   for (size_t w = 0; w < errors.size(); ++w) {
     sum += errors[w];
@@ -220,18 +221,6 @@ bool GoalSearch::LeaveWorstLayerFloat(const Choices& choices) {
   }
   ++left_layers_;
   return true;
-}
-
-// Whether a point's loss on other data may be trusted to stay within the goal. The point with the fewest bits that
-// pass is picked for its luck on these samples, too, so one standard error is kept to spare: of the drop that was
-// counted, or, where samples are too few for that, of the expected one, unless what was counted speaks against it.
-bool GoalSearch::IsWithin(const ConvertReport::Step& step) const {
-  const double goal = *options_.max_drop;
-  // Samples of which none changed prove no more than one that might have.
-  const double one = 100 / std::max(1.0, static_cast<double>(float_result_.samples));
-  const double error = std::max(step.drop.standard_error, one);
-  return step.drop.drop + error <= goal ||
-         (step.expected_drop.drop + step.expected_drop.standard_error <= goal && step.drop.drop - error <= goal);
 }
 
 absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, const Allocation& activations) {

@@ -13,6 +13,12 @@
 
 namespace tally {
 
+// Whether a loss measured on so many samples may be trusted to stay within `goal` points on other data. The point with
+// the fewest bits that pass is picked for its luck on these samples, too, so one standard error is kept to spare: of
+// the drop that was counted, or, where samples are too few for that, of the expected one, unless what was counted
+// speaks against it.
+bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t samples, double goal);
+
 class GoalSearch {
  public:
   // Refers to its arguments; `float_result`: on the selection data.
@@ -36,7 +42,7 @@ class GoalSearch {
 
   const std::vector<ConvertReport::Step>& steps() const { return steps_; }
   // Empty unless errors of the output were measured.
-  std::vector<ConvertReport::FrontPoint> Front() const;
+  std::vector<ConvertReport::FrontPoint> Front();
 
  private:
   struct Point {
@@ -48,16 +54,19 @@ class GoalSearch {
   std::optional<Allocation> LeastErrorActivations() const;
   absl::StatusOr<Allocation> UniformActivations() const;
   absl::StatusOr<Allocation> ActivationsOfMaxDrop() const;
-  std::vector<Allocation> WeightFront() const;
+  const std::vector<Allocation>& WeightFront();
   absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations);
-  bool IsWithin(const ConvertReport::Step& step) const;
-  bool LeaveWorstLayerFloat(const Choices& choices);
+  bool IsWithin(const ConvertReport::Step& step) const {
+    return StaysWithin(step.drop, step.expected_drop, float_result_.samples, *options_.max_drop);
+  }
+  bool LeaveWorstLayerFloat(const Allocation& weights, const Allocation& activations);
 
   const ConvertOptions& options_;
   const EvalResult& float_result_;
   Analysis* const analysis_;
   Runner* const runner_;
   std::vector<ConvertReport::Step> steps_;
+  std::vector<Allocation> front_;  // empty: not known yet
   bool reached_ = true;
   double max_drop_activations_;            // mean bits
   std::map<int, std::string> left_float_;  // nodes, with the reason

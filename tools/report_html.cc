@@ -163,10 +163,10 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
       summary.Html(), FrontHtml(report),
       "<h2>Tensors</h2><p>RMAE: sum |x - x^| / sum |x|, x^ the level of the codebook nearest to x (compensated "
       "rounding "
-      "may choose others); uniform RMAE: of uniform levels at equal stored bits, clipped "
-      "at their best range; output error: squared error of the network's output, relative to it, with this tensor "
-      "alone quantized; nearest, and the four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted "
-      "distributions.</p>\n",
+      "may choose others); uniform RMAE: of uniform levels at equal stored bits, clipped at their best range; output "
+      "error: squared error of the network's output, relative to it, with this tensor alone quantized; nearest, and "
+      "the "
+      "four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted distributions.</p>\n",
       TensorTable(report),
       "<h2>Magnitudes and levels</h2><p>Blue: shares of |x|, up to 99.9 % of them; red: the "
       "codebook's levels.</p>\n");

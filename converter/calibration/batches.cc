@@ -85,7 +85,7 @@ absl::Status RunInBatches(Session& session, const Dataset& data, int64_t batch,
     if (count < batch) PadBatch(&samples, count, batch);
     TALLY_RETURN_IF_ERROR(session.Run(samples.views(), to));
     if (after) {
-      TALLY_RETURN_IF_ERROR(after({samples, first, count, outputs[0], type.elements() / batch, batch, outputs}));
+      TALLY_RETURN_IF_ERROR(after({samples, first, count, batch, outputs, type.elements() / batch}));
     }
   }
   return absl::OkStatus();

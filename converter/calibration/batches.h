@@ -17,12 +17,10 @@ struct BatchResult {
   const Batch& batch;
   int64_t first = 0;  // index of the batch's first sample
   int64_t count = 0;
-  // The model's first output, sample-major.
-  const TensorView& output;
-  int64_t output_per_sample = 0;
   int64_t batch_size = 0;  // of the run, copies included
-  // All outputs, the first included.
+  // The first is sample-major.
   const std::vector<TensorView>& outputs;
+  int64_t output_per_sample = 0;  // of the first
 };
 
 // Resizes the session to the sample's shapes with `batch` samples per run where the model's batch is dynamic and memory

@@ -69,16 +69,17 @@ absl::StatusOr<EvalResult> Evaluate(Session& session, const Dataset& data, const
   const auto start = std::chrono::steady_clock::now();
   TALLY_RETURN_IF_ERROR(
       RunInBatches(session, data, options.batch, nullptr, [&](const BatchResult& run) -> absl::Status {
-        if (run.output.dtype != DType::kFloat32) {
-          return MakeError(ErrorId::kBadDataFile, absl::StrCat("the first output is ", DTypeName(run.output.dtype),
-                                                               ", expected float32 scores"));
+        const TensorView& output = run.outputs[0];
+        if (output.dtype != DType::kFloat32) {
+          return MakeError(ErrorId::kBadDataFile,
+                           absl::StrCat("the first output is ", DTypeName(output.dtype), ", expected float32 scores"));
         }
-        if (labelled && options.score && run.first == 0) {
+        if (labelled && run.first == 0) {
           if (absl::Status labels = data.CheckLabels(run.output_per_sample); !labels.ok()) return labels;
         }
-        const float* scores = run.output.as<float>();
+        const float* scores = output.as<float>();
         result.scores_per_sample = run.output_per_sample;
-        for (int64_t i = 0; options.score && i < run.count; ++i) {
+        for (int64_t i = 0; i < run.count; ++i) {
           const int64_t answer = ArgMax(scores + i * run.output_per_sample, run.output_per_sample);
           // Without labels and teacher the model agrees with itself.
           const int64_t expected = labelled                     ? run.batch.labels[static_cast<size_t>(i)]

@@ -38,7 +38,6 @@ struct EvalOptions {
   int64_t batch = 0;  // samples per run; 0 = chosen so that a batch's inputs take about 4 MiB, at most 32
   bool keep_logits = false;
   bool keep_likeliest = false;
-  bool score = true;  // false: logits alone are wanted, labels are not looked at
   // Without labels: the float model's top-1 per sample to agree with.
   const std::vector<int64_t>* teacher = nullptr;
   Progress progress;

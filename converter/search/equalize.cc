@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "converter/passes/graph_util.h"
+#include "converter/search/fitted_graph.h"
 #include "converter/search/quantized_graph.h"
 #include "converter/search/simulation.h"
 #include "format/error.h"
@@ -35,29 +36,22 @@ class Variant {
   Variant(Graph graph, const SearchOptions& options) : graph_(std::move(graph)), options_(options) {}
 
   absl::Status Prepare(const Dataset& data, uint64_t seed, const RunnerMaker& make_runner, ThreadPool* pool) {
-    TALLY_ASSIGN_OR_RETURN(targets_, FindTargets(graph_));
-    collector_ = std::make_unique<ActivationCollector>(graph_, targets_, data.size(), seed);
-    Runner runner = make_runner(graph_, data);
-    TALLY_RETURN_IF_ERROR(runner.Calibrate(collector_.get()));
-    const std::vector<bool> all = NonNegativeTensors(graph_, runner.InputsNonNegative());
-    std::vector<bool> non_negative;
-    for (const ActivationTarget& a : targets_.activations) non_negative.push_back(all[static_cast<size_t>(a.tensor)]);
     SearchOptions options = options_;
     options.weight_bits = kWeightBits;
     options.activation_bits = kActivationBits;
     options.grid = options.grid.value_or(Grid::kQ7);
-    search_ = std::make_unique<TensorSearch>(graph_, targets_, collector_->samples(), std::move(non_negative), options);
-    TALLY_RETURN_IF_ERROR(search_->FitAll(pool, nullptr));
+    Runner runner = make_runner(graph_, data);
+    TALLY_ASSIGN_OR_RETURN(fitted_, FitGraph(graph_, {}, options, seed, &runner, pool, nullptr));
+    const TensorSearch& search = *fitted_->search;
     Choices choices;
-    for (const BitItem& item : search_->WeightItems())
-      choices.weights.push_back({item.options[0].exponent_bits, {}, {}});
-    const std::vector<int64_t> elements(targets_.activations.size(), 1);
-    for (const BitItem& item : search_->ActivationItems(elements, /*allow_q14=*/false)) {
+    for (const BitItem& item : search.WeightItems()) choices.weights.push_back({item.options[0].exponent_bits, {}, {}});
+    const std::vector<int64_t> elements(fitted_->targets.activations.size(), 1);
+    for (const BitItem& item : search.ActivationItems(elements, /*allow_q14=*/false)) {
       choices.activations.push_back({item.options[0].exponent_bits, {}, {}});
     }
-    search_->ChooseGrids(/*allow_q14=*/false, &choices);
-    TALLY_ASSIGN_OR_RETURN(ChosenFits fits, search_->Select(choices));
-    weights_ = RoundToNearest(graph_, targets_, *search_, collector_->samples(), fits.weights, /*correct_bias=*/false);
+    search.ChooseGrids(/*allow_q14=*/false, &choices);
+    TALLY_ASSIGN_OR_RETURN(ChosenFits fits, search.Select(choices));
+    weights_ = RoundToNearest(graph_, fitted_->targets, search, samples(), fits.weights, /*correct_bias=*/false);
     activations_ = std::move(fits.activations);
     return absl::OkStatus();
   }
@@ -69,18 +63,15 @@ class Variant {
     // A scale per channel takes the factors up.
     if (!options_.channel_scales) weights[pair.producer_weight] = &weights_[pair.producer_weight];
     activations[pair.activation] = &activations_[pair.activation].codebook;
-    return runner->SimulatedError(SimulateQuantization(graph_, targets_, weights, activations));
+    return runner->SimulatedError(SimulateQuantization(graph_, fitted_->targets, weights, activations));
   }
 
-  const Targets& targets() const { return targets_; }
-  const std::vector<ActivationSamples>& samples() const { return collector_->samples(); }
+  const std::vector<ActivationSamples>& samples() const { return fitted_->samples(); }
 
  private:
   const Graph graph_;
   const SearchOptions options_;
-  Targets targets_;
-  std::unique_ptr<ActivationCollector> collector_;
-  std::unique_ptr<TensorSearch> search_;
+  std::unique_ptr<FittedGraph> fitted_;
   std::vector<QuantizedWeight> weights_;
   std::vector<CodebookFit> activations_;
 };

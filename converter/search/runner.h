@@ -56,6 +56,8 @@ class Runner {
   // Calibration samples with the outputs of the quantized graph.
   absl::StatusOr<std::vector<GoldenCase>> MakeGolden(const Graph& graph, int cases);
 
+  int64_t samples() const { return calibration_.size(); }  // that Calibrate meets
+
   // Per input of the graph, whether Calibrate met no negative value.
   std::vector<bool> InputsNonNegative() const;
 

@@ -5,13 +5,11 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "backends/all/all.h"
-#include "converter/passes/graph_util.h"
 #include "format/bit_packing.h"
 #include "format/model_file.h"
 #include "tests/converter/search/toy.h"
@@ -23,30 +21,13 @@ namespace {
 using testing::AddFloat;
 using testing::AddInput;
 using testing::AddNode;
+using testing::CodeOf;
+using testing::ConvertToy;
 using testing::DataOf;
-using testing::LastNode;
+using testing::OneThread;
+using testing::TensorOf;
 using testing::ToyData;
 using testing::ToyNetwork;
-
-// One thread: so small a network gains nothing from more.
-ConvertOptions OneThread() {
-  ConvertOptions options;
-  options.num_threads = 1;
-  return options;
-}
-
-absl::StatusOr<ConvertResult> ConvertToy(const ConvertOptions& options) {
-  const Graph graph = ToyNetwork(1);
-  const auto data = ToyData(graph, 40, /*labelled=*/false, 2);
-  if (!data.ok()) return data.status();
-  return Convert(graph, *data, nullptr, options, DefaultRegistry());
-}
-
-const Tensor& TensorOf(const Graph& graph, const std::string& name) {
-  return graph.tensors[static_cast<size_t>(graph.FindTensor(name))];
-}
-
-std::string CodeOf(const absl::Status& status) { return GetErrorInfo(status).code; }
 
 TEST(Convert, GivesAValidModelWithinTheDefaultTargets) {
   const auto result = ConvertToy(OneThread());
@@ -260,278 +241,6 @@ TEST(Convert, FixedBitsAreStoredBits) {
   }
 }
 
-TEST(Convert, TargetsAreUpperBounds) {
-  for (double target : {3.0, 3.7, 4.5, 6.01, 8.0}) {
-    ConvertOptions options = OneThread();
-    options.target_bits = target;
-    options.activation_target_bits = target + 0.5;
-    const auto result = ConvertToy(options);
-    ASSERT_TRUE(result.ok()) << result.status();
-    EXPECT_LE(result->report.weight_bits_mean, target);
-    EXPECT_LE(result->report.activation_bits_mean, target + 0.5);
-  }
-  ConvertOptions options = OneThread();
-  options.target_bits = 2.5;  // signed weights need 3
-  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
-}
-
-TEST(Convert, TargetSizeBoundsTheFile) {
-  ConvertOptions options = OneThread();
-  options.weight_bits = 8;
-  const auto large = ConvertToy(options);
-  ASSERT_TRUE(large.ok()) << large.status();
-  options.weight_bits.reset();
-  options.target_size = SerializeModel(large->graph)->size() - 300;
-  const auto result = ConvertToy(options);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_LE(SerializeModel(result->graph)->size(), *options.target_size);
-  EXPECT_GT(result->report.weight_bits_mean, 4);
-  options.target_size = 100;
-  EXPECT_EQ(CodeOf(ConvertToy(options).status()), "TLY-E0201");
-}
-
-TEST(Convert, MeasuresTheFrontForTheReportAlone) {
-  ConvertOptions options = OneThread();
-  const auto plain = ConvertToy(options);
-  ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_TRUE(plain->report.steps.empty());
-  options.front_points = 3;
-  const auto result = ConvertToy(options);
-  ASSERT_TRUE(result.ok()) << result.status();
-  ASSERT_EQ(result->report.steps.size(), 3u);
-  EXPECT_EQ(result->report.steps[0].weight_bits, 8);
-  EXPECT_EQ(result->report.steps[2].weight_bits, 3);
-  EXPECT_GT(result->report.steps[0].value, result->report.steps[2].value);
-  EXPECT_EQ(*SerializeModel(result->graph), *SerializeModel(plain->graph));
-}
-
-TEST(Convert, MaxDropTakesFewerBitsTheMoreMayBeLost) {
-  double last = 9;
-  for (double drop : {0.0, 10.0, 100.0}) {
-    ConvertOptions options = OneThread();
-    options.max_drop = drop;
-    const auto result = ConvertToy(options);
-    ASSERT_TRUE(result.ok()) << result.status();
-    if (result->report.goal_reached) {
-      EXPECT_LE(result->report.drop.drop - result->report.drop.standard_error, drop);
-      EXPECT_DOUBLE_EQ(result->report.drop.drop, result->report.float_value - result->report.quantized_value);
-    }
-    // More than 6 only where the goal is out of reach with them.
-    EXPECT_LE(result->report.activation_bits_mean, drop == 0 ? 8 : 6);
-    EXPECT_LE(result->report.weight_bits_mean, last);
-    EXPECT_FALSE(result->report.steps.empty());
-    last = result->report.weight_bits_mean;
-  }
-  EXPECT_EQ(last, 3);  // anything goes: the fewest
-}
-
-// Eight layers, the second of which reads values that differ in their last bits only: 1000 and a little.
-Graph NeedsAFloatLayer() {
-  Graph g;
-  g.name = "delicate";
-  g.symbols = {"N"};
-  const auto diagonal = [&](const std::string& name, float value, float rest) {
-    std::vector<float> w(100, rest);
-    for (size_t i = 0; i < 10; ++i) w[i * 11] = value;
-    return AddFloat(&g, name, {10, 10}, w);
-  };
-  int x = AddInput(&g, "input", {-1, 10});
-  x = AddNode(&g, "Gemm", "up",
-              {x, diagonal("w_up", 0.01f, 0), AddFloat(&g, "b_up", {10}, std::vector<float>(10, 1000))});
-  x = AddNode(&g, "Gemm", "down",
-              {x, diagonal("w_down", 1, 0), AddFloat(&g, "b_down", {10}, std::vector<float>(10, -1000))});
-  for (int i = 0; i < 6; ++i) {
-    const std::string name = "g" + std::to_string(i);
-    x = AddNode(&g, "Gemm", name, {x, diagonal("w_" + name, i == 0 ? 100.0f : 1.0f, 0.03f)});
-  }
-  g.outputs = {x};
-  return g;
-}
-
-TEST(Convert, LeavesALayerFloatThatKeepsTheGoalOutOfReach) {
-  const Graph graph = NeedsAFloatLayer();
-  const auto data = ToyData(graph, 60, /*labelled=*/false, 5);
-  ASSERT_TRUE(data.ok()) << data.status();
-  ConvertOptions options = OneThread();
-  options.max_drop = 10;
-  const auto result = Convert(graph, *data, nullptr, options, DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(result->report.goal_reached);
-  int left = 0;
-  for (const TensorReport& t : result->report.tensors) {
-    if (t.reason.find("stays float32") == std::string::npos) continue;
-    EXPECT_EQ(t.node, "down");
-    EXPECT_TRUE(t.is_weight);
-    EXPECT_EQ(t.elements, 100);
-    EXPECT_NE(t.reason.find("out of reach"), std::string::npos) << t.reason;
-    ++left;
-  }
-  EXPECT_EQ(left, 1);
-  const Tensor& weight = TensorOf(result->graph, "w_down");
-  EXPECT_FALSE(weight.codes.has_value());
-  EXPECT_TRUE(weight.has_data);
-  EXPECT_GT(result->report.weight_bits_mean, 32.0 / 8);  // of eight equal layers one counts 32
-}
-
-TEST(Convert, SaysWhereLayersCannotRunSampleBySample) {
-  // A fixed batch of two whose samples end up side by side.
-  Graph g;
-  g.name = "transposed";
-  const int x = AddInput(&g, "input", {2, 3});
-  const int t = AddNode(&g, "Transpose", "columns", {x});
-  LastNode(&g).SetInts("perm", {1, 0});
-  const int product = AddNode(&g, "Gemm", "mix", {t, AddFloat(&g, "w", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})});
-  const int back = AddNode(&g, "Transpose", "rows", {product});
-  LastNode(&g).SetInts("perm", {1, 0});
-  g.outputs = {back};
-  const auto data = ToyData(g, 8, /*labelled=*/false, 5);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto fallen_back = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(fallen_back.ok()) << fallen_back.status();
-  EXPECT_EQ(fallen_back->graph.metadata.at("option.rounding"), "nearest");
-  ConvertOptions options = OneThread();
-  options.rounding = Rounding::kCompensated;
-  const auto result = Convert(g, *data, nullptr, options, DefaultRegistry());
-  EXPECT_EQ(CodeOf(result.status()), "TLY-E0201") << result.status();
-  EXPECT_NE(result.status().message().find("rounding nearest"), std::string::npos) << result.status();
-}
-
-TEST(Convert, SurvivesActivationsThatAreNotFinite) {
-  // x / mean(x): 0 / 0 on a silent sample.
-  Graph g;
-  g.name = "normalized";
-  g.symbols = {"N"};
-  const int x = AddInput(&g, "input", {-1, 6});
-  const int mean = AddNode(&g, "ReduceMean", "mean", {x, g.AddTensor(MakeInt64Constant("axes", {1}))});
-  LastNode(&g).SetInts("keepdims", {1});
-  const int ratio = AddNode(&g, "Div", "ratio", {x, mean});
-  std::vector<float> w(30);
-  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
-  g.outputs = {AddNode(&g, "Gemm", "scores", {ratio, AddFloat(&g, "w", {5, 6}, w)})};
-  std::vector<float> values(40 * 6);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = i < 6 ? 0 : 2 + std::cos(static_cast<float>(i * i));
-  const auto data = DataOf(g, values, 40, {});
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(TensorOf(result->graph, "w").codes.has_value());
-  EXPECT_TRUE(ValidateGraph(result->graph).ok());
-}
-
-TEST(Convert, TakesVectorsWithoutABatch) {
-  Graph g;
-  g.name = "vectors";
-  const int x = AddInput(&g, "input", {1, 8});
-  const int axes = g.AddTensor(MakeInt64Constant("axes", {0}));
-  const int flat = AddNode(&g, "Squeeze", "flat", {x, axes});
-  const auto weight = [&](const std::string& name, int64_t rows, int64_t columns) {
-    std::vector<float> w(static_cast<size_t>(rows * columns));
-    for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(3 * i + 1));
-    return AddFloat(&g, name, {rows, columns}, w);
-  };
-  const int first = AddNode(&g, "Gemm", "first", {flat, weight("w1", 6, 8)});
-  const int second = AddNode(&g, "Gemm", "second", {first, weight("w2", 4, 6)});
-  g.outputs = {AddNode(&g, "Unsqueeze", "scores", {second, axes})};
-  const auto data = ToyData(g, 24, /*labelled=*/false, 3);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(TensorOf(result->graph, "w2").codes.has_value());
-}
-
-TEST(Convert, OneInputsFixedBatchIsThatOfAll) {
-  Graph g;
-  g.name = "two inputs";
-  g.symbols = {"N"};
-  std::vector<float> w(40);
-  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
-  const int a = AddInput(&g, "a", {-1, 8}), b = AddInput(&g, "b", {1, 5});
-  const int from_a = AddNode(&g, "Gemm", "from_a", {a, AddFloat(&g, "w_a", {5, 8}, w)});
-  const int sum = AddNode(&g, "Add", "sum", {from_a, b});
-  g.outputs = {AddNode(&g, "Gemm", "scores", {sum, AddFloat(&g, "w_b", {8, 5}, w)})};
-  const std::string folder = testing::TempDir();
-  std::string inputs;
-  for (int t : g.inputs) {
-    const Tensor& input = g.tensors[static_cast<size_t>(t)];
-    std::vector<float> x(static_cast<size_t>(24 * input.shape[1]));
-    for (size_t i = 0; i < x.size(); ++i) x[i] = std::cos(static_cast<float>(i * i));
-    ASSERT_TRUE(WriteNpy(folder + "/" + input.name + ".npy", {x.data(), DType::kFloat32, {24, input.shape[1]}}).ok());
-    inputs += (inputs.empty() ? "" : ",") + (R"({"name": ")" + input.name) + R"(", "kind": "npy", "path": ")" +
-              input.name + R"(.npy"})";
-  }
-  std::ofstream(folder + "/data.json") << R"({"name": "two", "target": {"kind": "none"}, "inputs": [)" << inputs
-                                       << "]}";
-  const auto data =
-      Dataset::Open(folder + "/data.json", {{"a", DType::kFloat32, {-1, 8}}, {"b", DType::kFloat32, {1, 5}}});
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(TensorOf(result->graph, "w_b").codes.has_value());
-}
-
-TEST(Convert, MindsEveryOutput) {
-  // The second head hangs on layers of its own.
-  Graph g = ToyNetwork(1);
-  std::vector<float> w(3 * 8 * 9);
-  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
-  const int head = AddNode(&g, "Conv", "head", {g.nodes[0].outputs[0], AddFloat(&g, "w_head", {3, 8, 3, 3}, w)});
-  g.outputs.push_back(head);
-  const auto data = ToyData(g, 40, /*labelled=*/false, 2);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  for (const TensorReport& t : result->report.tensors) {
-    if (t.tensor != "w_head") continue;
-    ASSERT_FALSE(t.output_errors.empty());
-    EXPECT_GT(t.output_errors.begin()->second, 0);
-    EXPECT_GT(t.codebook.exponent_bits, 2);
-  }
-}
-
-TEST(Convert, RoundsLayersToNearestThatAreTooWideForCovariances) {
-  Graph g;
-  g.name = "wide";
-  g.symbols = {"N"};
-  const int x = AddInput(&g, "input", {-1, 5000});
-  std::vector<float> w(2 * 5000);
-  for (size_t i = 0; i < w.size(); ++i) w[i] = std::sin(static_cast<float>(i));
-  g.outputs = {AddNode(&g, "Gemm", "scores", {x, AddFloat(&g, "w", {2, 5000}, w)})};
-  const auto data = ToyData(g, 20, /*labelled=*/false, 3);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  for (const TensorReport& t : result->report.tensors) {
-    if (t.is_weight) {
-      EXPECT_NE(t.reason.find("5000 columns are too many"), std::string::npos) << t.reason;
-    }
-  }
-}
-
-TEST(Convert, MaxDropNeedsScores) {
-  Graph g;
-  g.name = "regression";
-  g.symbols = {"N"};
-  const int x = AddInput(&g, "input", {-1, 4});
-  g.outputs = {AddNode(&g, "Gemm", "value", {x, AddFloat(&g, "w", {1, 4}, {1, 2, 3, 4})})};
-  const auto data = ToyData(g, 20, /*labelled=*/false, 3);
-  ASSERT_TRUE(data.ok()) << data.status();
-  ConvertOptions options = OneThread();
-  options.max_drop = 1;
-  const auto result = Convert(g, *data, nullptr, options, DefaultRegistry());
-  EXPECT_EQ(CodeOf(result.status()), "TLY-E0201") << result.status();
-}
-
-TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
-  // Agreement with the float model on every sample is too much for activations of three bits.
-  ConvertOptions options = OneThread();
-  options.max_drop = 0;
-  options.activation_bits = 3;
-  const auto result = ConvertToy(options);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_FALSE(result->report.goal_reached);
-  EXPECT_LT(result->report.quantized_value, result->report.float_value);
-}
-
 TEST(Convert, EveryStrategyGridAndRuleGivesTheSameBitsOnEveryExactBackend) {
   for (Strategy strategy : {Strategy::kJoint, Strategy::kDnateq}) {
     for (GridChoice grid : {GridChoice::kAuto, GridChoice::kQ7, GridChoice::kQ14, GridChoice::kReal}) {
@@ -636,55 +345,6 @@ TEST(Convert, NonNegativeInputsNeedNoSign) {
   const auto result = Convert(graph, *data, nullptr, OneThread(), DefaultRegistry());
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_FALSE(TensorOf(result->graph, "input").codebook->is_signed);
-}
-
-TEST(Convert, LabelsOfEvalDecideWhereGiven) {
-  const Graph graph = ToyNetwork(5);
-  const auto calibration = ToyData(graph, 20, false, 6), eval = ToyData(graph, 30, true, 7);
-  ASSERT_TRUE(calibration.ok() && eval.ok());
-  const auto result = Convert(graph, *calibration, &*eval, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->report.metric, "top1");
-  EXPECT_EQ(result->report.selection_samples, 30);
-}
-
-TEST(Convert, LeavesInFloatWhatItCannotQuantize) {
-  Graph g;
-  g.symbols = {"N"};
-  const int x = AddInput(&g, "x", {-1, 4});
-  const int w = AddFloat(&g, "w", {4, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1});
-  const int y = AddNode(&g, "Gemm", "y", {x, w});
-  const int table = AddFloat(&g, "table", {4, 4}, std::vector<float>(16, 0.25f));
-  g.outputs = {AddNode(&g, "MatMul", "z", {y, table})};
-  const auto data = ToyData(g, 16, false, 8);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  const TensorReport& last = result->report.tensors.back();
-  EXPECT_EQ(last.node, "z");
-  EXPECT_EQ(last.codebook.exponent_bits, 0);
-  EXPECT_NE(last.reason.find("constant"), std::string::npos);
-  // 16 elements at 4 bits or less and 16 at 32.
-  const auto bits = ComputeBitStatistics(result->graph);
-  ASSERT_TRUE(bits.ok()) << bits.status();
-  EXPECT_GT(bits->weight_stored_bits, 17);
-  EXPECT_LE(bits->weight_stored_bits, 18);
-}
-
-TEST(Convert, ConstantAndZeroWeightsAreNoProblem) {
-  Graph g;
-  g.symbols = {"N"};
-  const int x = AddInput(&g, "x", {-1, 4});
-  const int zero = AddFloat(&g, "zero", {4, 4}, std::vector<float>(16, 0.0f));
-  const int ones = AddFloat(&g, "ones", {2, 4}, std::vector<float>(8, 1.0f));
-  const int y = AddNode(&g, "Gemm", "y", {x, zero});
-  const int relu = AddNode(&g, "Relu", "relu", {y});
-  g.outputs = {AddNode(&g, "Gemm", "z", {relu, ones})};
-  const auto data = ToyData(g, 16, false, 9);
-  ASSERT_TRUE(data.ok()) << data.status();
-  const auto result = Convert(g, *data, nullptr, OneThread(), DefaultRegistry());
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(ValidateGraph(result->graph).ok());
 }
 
 TEST(Convert, RefusesCalibrationDataThatIsNotFinite) {

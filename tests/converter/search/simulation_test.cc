@@ -6,6 +6,7 @@
 #include "backends/all/all.h"
 #include "converter/calibration/evaluate.h"
 #include "converter/search/candidates.h"
+#include "converter/search/fitted_graph.h"
 #include "tests/converter/search/toy.h"
 
 namespace tally {
@@ -23,27 +24,20 @@ TEST_P(SimulationTest, AgreesWithTheQuantizedNetwork) {
   const std::shared_ptr<ThreadPool> shared = *std::move(pool);
   const Registry registry = DefaultRegistry();
   Runner runner(graph, *data, *data, registry, "reference", shared, nullptr);
-  auto targets = FindTargets(graph);
-  ASSERT_TRUE(targets.ok()) << targets.status();
-  ActivationCollector collector(graph, *targets, data->size(), 1);
-  ASSERT_TRUE(runner.Calibrate(&collector).ok());
-  std::vector<bool> non_negative;
-  const std::vector<bool> by_tensor = NonNegativeTensors(graph, runner.InputsNonNegative());
-  for (const ActivationTarget& a : targets->activations) {
-    non_negative.push_back(by_tensor[static_cast<size_t>(a.tensor)]);
-  }
-  TensorSearch search(graph, *targets, collector.samples(), non_negative, SearchOptions());
-  ASSERT_TRUE(search.FitAll(shared.get(), nullptr).ok());
+  const auto fitted = FitGraph(graph, {}, SearchOptions(), 1, &runner, shared.get(), nullptr);
+  ASSERT_TRUE(fitted.ok()) << fitted.status();
+  const Targets& targets = (*fitted)->targets;
   const Memo memo;
   CandidateOptions options;
   options.compensates = compensates;
   options.memo = &memo;
-  Candidates candidates(graph, *targets, search, collector.samples(), *data, &runner, shared.get(), options);
+  Candidates candidates(graph, targets, *(*fitted)->search, (*fitted)->samples(), *data, &runner, shared.get(),
+                        options);
   ASSERT_TRUE(candidates.Prepare(std::vector<int64_t>(graph.symbols.size(), 1)).ok());
   candidates.set_correct_bias(!compensates);
   Choices choices;
-  for (size_t i = 0; i < targets->weights.size(); ++i) choices.weights.push_back({3, Grid::kQ7, ""});
-  for (size_t i = 0; i < targets->activations.size(); ++i) {
+  for (size_t i = 0; i < targets.weights.size(); ++i) choices.weights.push_back({3, Grid::kQ7, ""});
+  for (size_t i = 0; i < targets.activations.size(); ++i) {
     choices.activations.push_back({4, i % 2 == 0 ? Grid::kQ7 : Grid::kQ14, ""});
   }
   auto network = candidates.Quantize(choices);
@@ -72,14 +66,14 @@ TEST_P(SimulationTest, AgreesWithTheQuantizedNetwork) {
   };
   const std::vector<float> exact = logits(*quantized, {"exponent"});
   const std::vector<float> simulated =
-      logits(SimulateQuantization(graph, *targets, weights, activations), {kRoundTripBackend, "reference"});
+      logits(SimulateQuantization(graph, targets, weights, activations), {kRoundTripBackend, "reference"});
   ASSERT_EQ(exact.size(), simulated.size());
   // A sum that is rounded the other way may change a code now and then: a few outputs, by a step.
   EXPECT_GT(SqnrDb(exact.data(), simulated.data(), exact.size()), 40);
   // With nothing quantized it is the float network.
   const std::vector<float> plain = logits(graph, {"reference"});
   const std::vector<float> nothing =
-      logits(SimulateQuantization(graph, *targets, std::vector<const QuantizedWeight*>(weights.size()),
+      logits(SimulateQuantization(graph, targets, std::vector<const QuantizedWeight*>(weights.size()),
                                   std::vector<const Codebook*>(activations.size())),
              {kRoundTripBackend, "reference"});
   EXPECT_EQ(plain, nothing);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "backends/all/all.h"
 #include "format/error.h"
 #include "tests/converter/search/distributions.h"
 #include "tests/testing/paths.h"
@@ -105,5 +106,24 @@ absl::StatusOr<Dataset> ToyData(const Graph& graph, int64_t samples, bool labell
   for (int64_t i = 0; labelled && i < samples; ++i) labels.push_back(static_cast<int64_t>(random.Bits() % 10));
   return DataOf(graph, values, samples, labels);
 }
+
+ConvertOptions OneThread() {
+  ConvertOptions options;
+  options.num_threads = 1;
+  return options;
+}
+
+absl::StatusOr<ConvertResult> ConvertToy(const ConvertOptions& options) {
+  const Graph graph = ToyNetwork(1);
+  const auto data = ToyData(graph, 40, /*labelled=*/false, 2);
+  if (!data.ok()) return data.status();
+  return Convert(graph, *data, nullptr, options, DefaultRegistry());
+}
+
+const Tensor& TensorOf(const Graph& graph, const std::string& name) {
+  return graph.tensors[static_cast<size_t>(graph.FindTensor(name))];
+}
+
+std::string CodeOf(const absl::Status& status) { return GetErrorInfo(status).code; }
 
 }  // namespace tally::testing

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "converter/calibration/dataset.h"
+#include "converter/convert.h"
 #include "format/graph.h"
 
 namespace tally::testing {
@@ -26,6 +27,14 @@ absl::StatusOr<Dataset> ToyData(const Graph& graph, int64_t samples, bool labell
                                 bool non_negative = false);
 absl::StatusOr<Dataset> DataOf(const Graph& graph, const std::vector<float>& values, int64_t samples,
                                const std::vector<int64_t>& labels);
+
+// Small networks gain nothing from more.
+ConvertOptions OneThread();
+// ToyNetwork(1) on 40 unlabelled samples.
+absl::StatusOr<ConvertResult> ConvertToy(const ConvertOptions& options);
+
+const Tensor& TensorOf(const Graph& graph, const std::string& name);
+std::string CodeOf(const absl::Status& status);
 
 }  // namespace tally::testing
 
