@@ -286,8 +286,7 @@ absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibra
     TALLY_ASSIGN_OR_RETURN(std::shared_ptr<ThreadPool> pool,
                            ThreadPool::Create(options.num_threads, ThreadPool::Idle::kSleep));
     Equalized equalized = {graph, {}};
-    // Not part of the paper's method.
-    if (options.strategy == Strategy::kJoint && Runner::RunsQuantized(registry)) {
+    if (options.equalize && Runner::RunsQuantized(registry)) {
       TALLY_ASSIGN_OR_RETURN(equalized, Equalize(graph, calibration, options, registry, pool));
     }
     return Converter(equalized.graph, equalized.activations, calibration, eval, options, registry, std::move(pool))

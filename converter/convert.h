@@ -33,6 +33,9 @@ struct ConvertOptions {
   std::optional<Rounding> rounding;
   EncodeRule encode_rule = EncodeRule::kNearest;
   Granularity granularity = Granularity::kChannel;
+  // Scale channels across layers where that pays on calibration data (converter/search/equalize.h). With strategy
+  // joint.
+  bool equalize = false;
   std::optional<bool> shared_base;  // unset: on for the real grid, else off
   // Stored bits. At most one kind of goal: fixed bits, max_drop, or target bits (the default, 4 and +2).
   std::optional<int> weight_bits, activation_bits;

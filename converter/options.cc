@@ -47,6 +47,9 @@ absl::Status CheckOptions(const ConvertOptions& o) {
     return Usage(
         "uniform levels: expected strategy joint, encode nearest and no shared base (which grid real turns on)");
   }
+  if (o.equalize && o.strategy == Strategy::kDnateq) {
+    return Usage("equalized channels are not part of the paper's method: expected strategy joint");
+  }
   if (o.front_points < 0) return Usage(absl::StrCat(o.front_points, " points of the front, expected 0 or more"));
   if (o.golden_cases < 0) return Usage(absl::StrCat(o.golden_cases, " golden cases, expected 0 or more"));
   return absl::OkStatus();
@@ -63,6 +66,7 @@ std::vector<std::pair<std::string, std::string>> OptionNames(const ConvertOption
       {"grid", GridChoiceName(o.grid)},
       {"encode", EncodeRuleName(o.encode_rule)},
       {"granularity", o.granularity == Granularity::kTensor || o.strategy == Strategy::kDnateq ? "tensor" : "channel"},
+      {"equalize", o.equalize ? "on" : "off"},
       {"shared_base", SharesBase(o) ? "on" : "off"},
       {"seed", absl::StrCat(o.seed)},
   };

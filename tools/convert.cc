@@ -34,7 +34,7 @@ struct Options {
   std::optional<int> bits, weight_bits, activation_bits;
   std::optional<double> max_drop, target_bits, activation_target_bits;
   std::string target_size;
-  bool best_effort = false;
+  bool best_effort = false, equalize = false;
   int front = 0;
   std::vector<std::string> keep = {"none"};
   std::string report, resume, float_backend = "xnnpack";
@@ -88,6 +88,7 @@ absl::StatusOr<ConvertOptions> ToConvertOptions(const Options& o) {
   if (none && (c.keep_int8 || c.keep_float)) return Usage("--keep: expected none alone, found it with others");
   if (o.front > 0 && o.report.empty()) return Usage("--front: expected with --report only");
   c.front_points = o.front;
+  c.equalize = o.equalize;
   c.seed = o.seed;
   c.resume = o.resume;
   c.num_threads = o.num_threads;
@@ -215,6 +216,7 @@ void AddConvert(CLI::App* app, Action* action) {
             "One weight scale per output channel, or one in all");
   AddChoice(sub, "--shared-base", &o->shared_base, {"on", "off"},
             "One base for a layer's weights and input [on for real]");
+  sub->add_flag("--equalize", o->equalize, "Scale channels across layers where that pays on the calibration data");
   sub->add_option("--bits", o->bits, "Stored bits of all weights and activations")->check(InRange(2, 8));
   sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(InRange(2, 8));
   sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(InRange(2, 8));

@@ -19,8 +19,8 @@ absl::StatusOr<std::unique_ptr<FittedGraph>> FitGraph(const Graph& graph, const 
   for (const ActivationTarget& a : fitted->targets.activations) {
     non_negative.push_back(by_tensor[static_cast<size_t>(a.tensor)]);
   }
-  fitted->search = std::make_unique<TensorSearch>(graph, fitted->targets, fitted->samples(), std::move(non_negative),
-                                                  options);
+  fitted->search =
+      std::make_unique<TensorSearch>(graph, fitted->targets, fitted->samples(), std::move(non_negative), options);
   TALLY_RETURN_IF_ERROR(fitted->search->FitAll(pool, progress));
   return fitted;
 }

@@ -32,6 +32,7 @@ TEST_F(ConvertTest, RefusesContradictingOptions) {
       {"--bits", "9"},
       {"--bits", "1"},
       {"--best-effort"},
+      {"--equalize", "--strategy", "dnateq"},
       {"--front", "3"},
       {"--front", "-1", "--report", "report"},
       {"--activation-target-bits", "5", "--activation-bits", "5"},

@@ -125,5 +125,26 @@ TEST(EqualizeChannels, UndoesUnevenChannelsAndNothingElse) {
   EXPECT_TRUE(again->activations.empty());
 }
 
+TEST(Convert, EqualizesOnRequest) {
+  Graph uneven = ToyNetwork(1);
+  const auto targets = FindTargets(uneven);
+  ASSERT_TRUE(targets.ok()) << targets.status();
+  ScaleChannels(FindEqualizable(uneven, *targets)[0], *targets, EightFactors(), &uneven);
+  const auto data = ToyData(uneven, 40, /*labelled=*/false, 2);
+  ASSERT_TRUE(data.ok()) << data.status();
+  for (bool equalize : {false, true}) {
+    ConvertOptions options = testing::OneThread();
+    options.equalize = equalize;
+    const auto result = Convert(uneven, *data, nullptr, options, DefaultRegistry());
+    ASSERT_TRUE(result.ok()) << result.status();
+    int equalized = 0;
+    for (const TensorReport& t : result->report.tensors) {
+      equalized += t.reason.find("channels equalized") != std::string::npos ? 1 : 0;
+    }
+    EXPECT_EQ(equalized, equalize ? 1 : 0);
+    EXPECT_EQ(result->graph.metadata.at("option.equalize"), equalize ? "on" : "off");
+  }
+}
+
 }  // namespace
 }  // namespace tally

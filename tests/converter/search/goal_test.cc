@@ -1,10 +1,10 @@
 // Bits for a goal: means, a size, a loss.
-#include "converter/convert.h"
+#include "converter/goal.h"
 
 #include <gtest/gtest.h>
 
 #include "backends/all/all.h"
-#include "converter/goal.h"
+#include "converter/convert.h"
 #include "format/model_file.h"
 #include "tests/converter/search/toy.h"
 

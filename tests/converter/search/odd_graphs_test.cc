@@ -1,12 +1,11 @@
 // Graphs that the search must not stumble over.
-#include "converter/convert.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <fstream>
 
 #include "backends/all/all.h"
+#include "converter/convert.h"
 #include "converter/passes/graph_util.h"
 #include "tests/converter/search/toy.h"
 #include "tests/testing/paths.h"
