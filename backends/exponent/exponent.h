@@ -10,13 +10,31 @@
 #define TALLY_BACKENDS_EXPONENT_EXPONENT_H_
 
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "runtime/backend/backend.h"
 
 namespace tally {
 
+// Families of kernels on integer grids. All give the same bits.
+enum class ExponentKernel : uint8_t {
+  kAuto,       // "auto": the fastest
+  kLookup,     // "lookup"
+  kHistogram,  // "histogram"
+};
+// In the order of the enum.
+TALLY_API std::vector<std::string> ExponentKernelNames();
+// Error: kUsage, which lists the names.
+TALLY_API absl::StatusOr<ExponentKernel> ParseExponentKernel(const std::string& name);
+
+struct ExponentOptions {
+  ExponentKernel kernel = ExponentKernel::kAuto;
+};
+
 // "exponent".
-TALLY_API std::shared_ptr<const Backend> MakeExponentBackend();
+TALLY_API std::shared_ptr<const Backend> MakeExponentBackend(const ExponentOptions& options = {});
 
 // "histogram": the same nodes, every dot product by literal counting of exponent pairs. Slow; it defines what is
 // correct.

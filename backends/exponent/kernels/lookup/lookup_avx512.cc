@@ -206,6 +206,13 @@ void Tile(const LookupTile& t) {
   }
 }
 
+// A stream from memory keeps the core waiting unless it is asked for well ahead; prefetching past its end is harmless.
+constexpr size_t kPrefetchAhead = 4096;
+template <int kBytes>
+inline void Prefetch(const uint8_t* p) {
+  UNROLL for (int i = 0; i < kBytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
+}
+
 template <int kBits, int kRows>
 void GemvOf(const LookupGemv& g) {
   // Several accumulators per output keep the multipliers busy while one addition waits for the last.
@@ -220,6 +227,7 @@ void GemvOf(const LookupGemv& g) {
   const uint8_t* stream = g.stream;
   size_t group = 0;
   for (; group + kSteps <= g.groups; group += kSteps) {
+    Prefetch<kSteps * 16 * kBits>(stream + kPrefetchAhead);
     UNROLL for (int s = 0; s < kSteps; ++s) {
       __m512i a, b;
       decoder.Unit(stream, &a, &b);

@@ -252,6 +252,9 @@ void Tile(const LookupTile& t) {
   }
 }
 
+// A stream from memory keeps the core waiting unless it is asked for well ahead; prefetching past its end is harmless.
+constexpr size_t kPrefetchAhead = 4096;
+
 template <int kBits, int kRows, bool kSigned>
 void GemvOf(const LookupGemv& g, size_t first_row) {
   const Digits<kBits> look_up(*g.table);
@@ -259,6 +262,7 @@ void GemvOf(const LookupGemv& g, size_t first_row) {
   UNROLL for (int r = 0; r < kRows; ++r) { UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256(); }
   const uint8_t* stream = g.stream;
   for (size_t group = 0; group < g.groups; ++group, stream += 16 * kBits) {
+    UNROLL for (int i = 0; i < 16 * kBits; i += 64) _mm_prefetch(stream + kPrefetchAhead + i, _MM_HINT_T0);
     __m256i codes[4];
     UnpackUnit<kBits>(stream, codes);
     __m256i act[kRows];

@@ -1,0 +1,171 @@
+#include "bench/layers/roof.h"
+
+#include <algorithm>
+#include <chrono>
+
+#if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
+namespace tally::bench {
+namespace {
+
+constexpr size_t kLine = 64;
+constexpr int kTrials = 7;
+constexpr int64_t kRounds = 200000;
+// Independent sums, so that none waits for its own last addition.
+constexpr int kSums = 12;
+
+// The result of a loop that must not be left out.
+volatile int32_t sink = 0;
+
+int32_t ReadPlain(const uint8_t* data, size_t lines) {
+  uint64_t sum[8] = {};
+  for (size_t i = 0; i < lines; ++i, data += kLine) {
+    for (size_t j = 0; j < 8; ++j) {
+      uint64_t word;
+      __builtin_memcpy(&word, data + 8 * j, 8);
+      sum[j] ^= word;
+    }
+  }
+  return static_cast<int32_t>(sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7]);
+}
+
+// Multiplies and adds one pair at a time, as compiled for the baseline.
+int32_t MultiplyPlain(int64_t rounds) {
+  int32_t sums[kSums] = {};
+  volatile int32_t one = 1;
+  const int32_t a = one;
+  for (int64_t i = 0; i < rounds; ++i) {
+    for (int s = 0; s < kSums; ++s) {
+      sums[s] += a * (s + static_cast<int32_t>(i));
+      asm volatile("" : "+r"(sums[s]));
+    }
+  }
+  int32_t sum = 0;
+  for (int32_t s : sums) sum ^= s;
+  return sum;
+}
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx2"))) int32_t ReadAvx2(const uint8_t* data, size_t lines) {
+  __m256i sum[4] = {};
+  for (; lines >= 2; lines -= 2, data += 2 * kLine) {
+    for (int j = 0; j < 4; ++j) {
+      sum[j] = _mm256_xor_si256(sum[j], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data) + j));
+    }
+  }
+  return _mm256_extract_epi32(_mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3])), 0);
+}
+
+__attribute__((target("avx512f"))) int32_t ReadAvx512(const uint8_t* data, size_t lines) {
+  __m512i sum[4] = {};
+  for (; lines >= 4; lines -= 4, data += 4 * kLine) {
+    for (int j = 0; j < 4; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_loadu_si512(data + kLine * j));
+  }
+  return _mm512_reduce_add_epi32(
+      _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
+}
+
+__attribute__((target("avx2"))) int32_t MultiplyAvx2(int64_t rounds) {
+  __m256i sums[kSums] = {};
+  __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+x"(a), "+x"(b));
+    for (int s = 0; s < kSums; ++s) {
+      // The product is made anew for every sum.
+      __m256i pairs = _mm256_maddubs_epi16(a, b);
+      asm volatile("" : "+x"(pairs));
+      sums[s] = _mm256_add_epi32(sums[s], _mm256_madd_epi16(pairs, ones));
+    }
+  }
+  __m256i sum = sums[0];
+  for (int s = 1; s < kSums; ++s) sum = _mm256_add_epi32(sum, sums[s]);
+  return _mm256_extract_epi32(sum, 0);
+}
+
+__attribute__((target("avx512f,avx512vnni"))) int32_t MultiplyAvx512(int64_t rounds) {
+  __m512i sums[kSums] = {};
+  __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+v"(a), "+v"(b));
+    for (int s = 0; s < kSums; ++s) sums[s] = _mm512_dpbusd_epi32(sums[s], a, b);
+  }
+  __m512i sum = sums[0];
+  for (int s = 1; s < kSums; ++s) sum = _mm512_add_epi32(sum, sums[s]);
+  return _mm512_reduce_add_epi32(sum);
+}
+
+__attribute__((target("avx2,avxvnni"))) int32_t MultiplyAvxVnni(int64_t rounds) {
+  __m256i sums[kSums] = {};
+  __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+x"(a), "+x"(b));
+    for (int s = 0; s < kSums; ++s) sums[s] = _mm256_dpbusd_avx_epi32(sums[s], a, b);
+  }
+  __m256i sum = sums[0];
+  for (int s = 1; s < kSums; ++s) sum = _mm256_add_epi32(sum, sums[s]);
+  return _mm256_extract_epi32(sum, 0);
+}
+
+#endif
+
+using ReadFn = int32_t (*)(const uint8_t*, size_t);
+
+ReadFn ChooseRead(const CpuFeatures& cpu) {
+#if defined(__x86_64__)
+  if (cpu.Has(Isa::kAvx512)) return ReadAvx512;
+  if (cpu.Has(Isa::kAvx2)) return ReadAvx2;
+#endif
+  return ReadPlain;
+}
+
+struct Multiply {
+  int32_t (*run)(int64_t rounds);
+  int macs;  // per sum and round
+};
+
+Multiply ChooseMultiply(const CpuFeatures& cpu) {
+#if defined(__x86_64__)
+  if (cpu.Has(Isa::kAvx512)) return {MultiplyAvx512, 64};
+  if (cpu.Has(Isa::kAvxVnni)) return {MultiplyAvxVnni, 32};
+  if (cpu.Has(Isa::kAvx2)) return {MultiplyAvx2, 32};
+#endif
+  return {MultiplyPlain, 1};
+}
+
+}  // namespace
+
+void StreamRead(const uint8_t* data, size_t bytes, const CpuFeatures& cpu, ThreadPool* pool) {
+  const ReadFn read = ChooseRead(cpu);
+  const size_t lines = bytes / kLine, threads = static_cast<size_t>(pool->num_threads());
+  pool->ParallelFor(threads, 1, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t) {
+      const size_t first = lines * t / threads;
+      sink = read(data + first * kLine, lines * (t + 1) / threads - first);
+    }
+  });
+}
+
+double PeakMacsPerSecond(const CpuFeatures& cpu, ThreadPool* pool) {
+  const Multiply multiply = ChooseMultiply(cpu);
+  const size_t threads = static_cast<size_t>(pool->num_threads());
+  double best = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const auto start = std::chrono::steady_clock::now();
+    pool->ParallelFor(threads, 1, [&](size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) sink = multiply.run(kRounds);
+    });
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, static_cast<double>(threads * kRounds * kSums) * multiply.macs / seconds);
+  }
+  return best;
+}
+
+}  // namespace tally::bench
