@@ -12,6 +12,17 @@ namespace {
 
 // The session's arena limit decides; this one only keeps sizes from wrapping.
 constexpr int64_t kMaxImageBytes = int64_t{1} << 36;
+constexpr size_t kLine = 64;
+
+// to[i] = from[i * step], pixels of 4 bytes.
+void CopyPixels(const uint8_t* from, size_t step, size_t count, uint8_t* to) {
+  if (step == 2) {
+    // A constant step is vectorised.
+    for (size_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 8 * i, 4);
+  } else {
+    for (size_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 4 * step * i, 4);
+  }
+}
 
 }  // namespace
 
@@ -36,46 +47,53 @@ absl::Status ConvImage::Plan() {
   const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
   const int64_t reach = static_cast<int64_t>(tap_columns_ - 1) * static_cast<int64_t>(tap_step_);
   const int64_t columns = (w.out_w - 1) * w.stride_w + reach + 1;
+  const int64_t padded_rows = (rows + w.stride_h - 1) / w.stride_h * w.stride_h;
+  const int64_t padded_columns = (columns + w.stride_w - 1) / w.stride_w * w.stride_w;
   int64_t bytes = 0;
   int64_t plane_bytes = 0;
-  const int64_t padded_columns = (columns + w.stride_w - 1) / w.stride_w * w.stride_w;
-  if (!CheckedMul(rows, padded_columns, &plane_bytes) || !CheckedMul<int64_t>(plane_bytes, 4, &plane_bytes) ||
+  if (!CheckedMul(padded_rows, padded_columns, &plane_bytes) || !CheckedMul<int64_t>(plane_bytes, 4, &plane_bytes) ||
+      !CheckedAdd<int64_t>(plane_bytes, 2 * kLine, &plane_bytes) ||
       !CheckedMul(plane_bytes, static_cast<int64_t>(planes()), &bytes) || bytes > kMaxImageBytes) {
     return MakeError(ErrorId::kLimitArena, absl::StrCat("a padded image of ", rows, " x ", columns, " positions and ",
                                                         w.in_channels, " channels is too large"));
   }
   rows_ = static_cast<size_t>(rows);
   columns_ = static_cast<size_t>(columns);
-  phases_ = static_cast<size_t>(w.stride_w);
-  phase_columns_ = static_cast<size_t>(padded_columns) / phases_;
-  plane_bytes_ = static_cast<size_t>(plane_bytes);
+  row_phases_ = static_cast<size_t>(w.stride_h);
+  column_phases_ = static_cast<size_t>(w.stride_w);
   code_columns_ = taps_ ? columns_ + 3 * static_cast<size_t>(w.dilation_w) : 0;
+  phase_rows_ = static_cast<size_t>(padded_rows) / row_phases_;
+  phase_columns_ = static_cast<size_t>(padded_columns) / column_phases_;
+  // An odd number of cache lines, so that the planes that a tile reads do not all fall into one set of the cache.
+  plane_bytes_ = ((row_phases_ * column_phases_ * phase_rows_ * phase_columns_ * 4 + kLine - 1) / kLine | 1) * kLine;
 
   for (size_t plane = 0; plane < planes_; ++plane) {
     for (size_t r = 0; r < static_cast<size_t>(w.kernel_h); ++r) {
       for (size_t t = 0; t < tap_columns_; ++t) {
-        const size_t row = plane * rows_ + r * static_cast<size_t>(w.dilation_h);
-        const size_t column = t * tap_step_;
-        group_offsets_.push_back(((row * phases_ + column % phases_) * phase_columns_ + column / phases_) * 4);
+        group_offsets_.push_back(plane * plane_bytes_ +
+                                 PixelOffset(r * static_cast<size_t>(w.dilation_h), t * tap_step_));
       }
     }
   }
   return absl::OkStatus();
 }
 
-bool ConvImage::RowIsRead(size_t row) const {
-  for (int64_t r = 0; r < window_.kernel_h; ++r) {
-    const int64_t top = static_cast<int64_t>(row) - r * window_.dilation_h;
-    if (top >= 0 && top % window_.stride_h == 0 && top / window_.stride_h < window_.out_h) return true;
-  }
-  return false;
+size_t ConvImage::PixelOffset(size_t row, size_t column) const {
+  const size_t phase = row % row_phases_ * column_phases_ + column % column_phases_;
+  return ((phase * phase_rows_ + row / row_phases_) * phase_columns_ + column / column_phases_) * 4;
 }
 
-bool ConvImage::PhaseIsRead(size_t phase) const {
-  for (size_t t = 0; t < tap_columns_; ++t) {
-    if (t * tap_step_ % phases_ == phase) return true;
-  }
-  return false;
+size_t ConvImage::lanes() const {
+  const size_t out_h = static_cast<size_t>(window_.out_h), out_w = static_cast<size_t>(window_.out_w);
+  return (out_h - 1) * pitch() + out_w;
+}
+
+bool ConvImage::PhaseIsRead(size_t row_phase, size_t column_phase) const {
+  const size_t height = static_cast<size_t>(window_.kernel_h), dilation = static_cast<size_t>(window_.dilation_h);
+  bool row_is_read = false, column_is_read = false;
+  for (size_t r = 0; r < height; ++r) row_is_read |= r * dilation % row_phases_ == row_phase;
+  for (size_t t = 0; t < tap_columns_; ++t) column_is_read |= t * tap_step_ % column_phases_ == column_phase;
+  return row_is_read && column_is_read;
 }
 
 int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
@@ -88,36 +106,44 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   return (c * window_.kernel_h + r) * window_.kernel_w + s;
 }
 
-void ConvImage::FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row,
-                        uint8_t* pixels, uint8_t* code_line) const {
-  const int64_t y = static_cast<int64_t>(row) - window_.pad_top;
-  const int pad = table.digit[0];
-  if (y < 0 || y >= window_.in_h) {
-    std::memset(pixels, pad, columns_ * 4);
-    return;
+void ConvImage::FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
+                         uint8_t* to) const {
+  const size_t top = std::min(static_cast<size_t>(window_.pad_top), rows_);
+  const size_t left = std::min(static_cast<size_t>(window_.pad_left), columns_);
+  LookupArea area;
+  area.rows = std::min(static_cast<size_t>(window_.in_h), rows_ - top);
+  area.width = std::min(static_cast<size_t>(window_.in_w), columns_ - left);
+  area.source_stride = static_cast<size_t>(window_.in_w);
+  area.target_stride = columns_ * 4;
+  if (area.rows < rows_ || area.width < columns_) {
+    std::memset(to, table.digit[0], rows_ * columns_ * 4);
+  } else if (area.width == area.source_stride) {
+    // Nothing but the input itself: one long row.
+    area.width *= area.rows;
+    area.rows = 1;
   }
-  const size_t offset = static_cast<size_t>(y) * static_cast<size_t>(window_.in_w);
-  const uint8_t* rows[kLookupGroup];
-  if (taps_) {
-    const size_t begin = std::min(static_cast<size_t>(window_.pad_left), code_columns_);
-    const size_t count = std::min(static_cast<size_t>(window_.in_w), code_columns_ - begin);
-    std::memset(code_line, 0, begin);
-    std::memcpy(code_line + begin, codes[0] + offset, count);
-    std::memset(code_line + begin + count, 0, code_columns_ - begin - count);
-    for (size_t i = 0; i < kLookupGroup; ++i) rows[i] = code_line + i * static_cast<size_t>(window_.dilation_w);
-    kernel.interleave(rows, {columns_}, table, pixels);
-    return;
+  kernel.interleave(codes, area, table, to + (top * columns_ + left) * 4);
+}
+
+void ConvImage::FillTaps(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, uint8_t* to,
+                         uint8_t* lines) const {
+  const size_t left = std::min(static_cast<size_t>(window_.pad_left), code_columns_);
+  const size_t width = std::min(static_cast<size_t>(window_.in_w), code_columns_ - left);
+  // Bytes that were just written cannot be read back in other vectors until they have left the store buffer, so all
+  // rows are padded before the first is read.
+  std::memset(lines, 0, rows_ * code_columns_);
+  for (size_t row = static_cast<size_t>(window_.pad_top); row < rows_; ++row) {
+    const size_t y = row - static_cast<size_t>(window_.pad_top);
+    if (y >= static_cast<size_t>(window_.in_h)) break;
+    std::memcpy(lines + row * code_columns_ + left, codes + y * static_cast<size_t>(window_.in_w), width);
   }
-  for (size_t i = 0; i < kLookupGroup; ++i) rows[i] = codes[i] + offset;
-  const size_t begin = std::min(static_cast<size_t>(window_.pad_left), columns_);
-  const size_t count = std::min(static_cast<size_t>(window_.in_w), columns_ - begin);
-  std::memset(pixels, pad, begin * 4);
-  kernel.interleave(rows, {count}, table, pixels + begin * 4);
-  std::memset(pixels + (begin + count) * 4, pad, (columns_ - begin - count) * 4);
+  const uint8_t* taps[kLookupGroup];
+  for (size_t i = 0; i < kLookupGroup; ++i) taps[i] = lines + i * static_cast<size_t>(window_.dilation_w);
+  kernel.interleave(taps, {columns_, rows_, code_columns_, columns_ * 4}, table, to);
 }
 
 void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
-                          uint8_t* image, uint8_t* line) const {
+                          uint8_t* image, uint8_t* lines) const {
   const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
   const size_t channel = plane % planes_ * (taps_ ? 1 : 4);
   const size_t in_h = static_cast<size_t>(window_.in_h), in_w = static_cast<size_t>(window_.in_w);
@@ -128,50 +154,23 @@ void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, 
     codes[i] = input + (plane / planes_ * channels + c) * in_h * in_w;
   }
   uint8_t* to = image + plane * plane_bytes_;
-  if (phases_ == 1 && !taps_) {
-    std::memset(to, table.digit[0], plane_bytes_);
-    LookupArea area;
-    const size_t top = std::min(static_cast<size_t>(window_.pad_top), rows_);
-    const size_t left = std::min(static_cast<size_t>(window_.pad_left), columns_);
-    area.rows = std::min(in_h, rows_ - top);
-    area.width = std::min(in_w, columns_ - left);
-    area.source_stride = in_w;
-    area.target_stride = phase_columns_ * 4;
-    kernel.interleave(codes, area, table, to + (top * phase_columns_ + left) * 4);
-    return;
+  const bool has_phases = row_phases_ * column_phases_ > 1;
+  uint8_t* pixels = has_phases ? lines : to;
+  if (taps_) {
+    FillTaps(kernel, table, codes[0], pixels, lines + pixel_bytes());
+  } else {
+    FillChannels(kernel, table, codes, pixels);
   }
-  for (size_t row = 0; row < rows_; ++row, to += phases_ * phase_columns_ * 4) {
-    if (!RowIsRead(row)) continue;
-    uint8_t* pixels = phases_ == 1 ? to : line;
-    FillRow(kernel, table, codes, row, pixels, line + columns_ * 4);
-    if (phases_ == 1) continue;
-    for (size_t phase = 0; phase < phases_; ++phase) {
-      if (!PhaseIsRead(phase)) continue;
-      uint8_t* of_phase = to + phase * phase_columns_ * 4;
-      for (size_t x = phase, i = 0; x < columns_; x += phases_, ++i) std::memcpy(of_phase + i * 4, pixels + x * 4, 4);
+  if (!has_phases) return;
+  for (size_t phase = 0; phase < row_phases_ * column_phases_; ++phase) {
+    const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
+    if (!PhaseIsRead(row_phase, column_phase)) continue;
+    const size_t count = (columns_ - column_phase + column_phases_ - 1) / column_phases_;
+    for (size_t row = row_phase; row < rows_; row += row_phases_) {
+      CopyPixels(pixels + (row * columns_ + column_phase) * 4, column_phases_, count,
+                 to + PixelOffset(row, column_phase));
     }
   }
-}
-
-void ConvImage::GatherPanel(const LookupKernel& kernel, const uint8_t* image, size_t group, size_t position,
-                            size_t count, uint8_t* panel) const {
-  LookupRun runs[kLookupLanes];
-  LookupGather gather;
-  gather.image = image + group * planes_ * plane_bytes_;
-  gather.group_offsets = group_offsets_.data();
-  gather.groups = groups();
-  gather.runs = runs;
-  gather.panel = panel;
-  const size_t out_w = static_cast<size_t>(window_.out_w);
-  size_t y = position / out_w, x = position % out_w;
-  for (size_t lane = 0; lane < count; ++y, x = 0) {
-    LookupRun& run = runs[gather.run_count++];
-    run.source = (y * static_cast<size_t>(window_.stride_h) * phases_ * phase_columns_ + x) * 4;
-    run.lane = lane;
-    run.length = std::min(out_w - x, count - lane);
-    lane += run.length;
-  }
-  kernel.gather(gather);
 }
 
 }  // namespace tally

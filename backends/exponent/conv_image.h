@@ -1,11 +1,13 @@
-// The activations of a convolution as an image of 4-byte pixels, from which lane panels are gathered.
+// The activations of a convolution as an image of 4-byte pixels, which tiles of outputs read where they lie.
 //
 // A pixel holds four digits that are neighbours along k: four channels of one position, or, where there are few
-// channels, one channel at four successive taps of the kernel's width. Padding is stored, so that a tap of a row of
-// outputs is a run of pixels; under a stride, columns of equal phase (column modulo stride) lie together, for the same
-// reason.
+// channels, one channel at four successive taps of the kernel's width. Padding is stored. Under a stride, rows and
+// columns of equal phase (index modulo stride) lie together. So for every tap the pixels of successive outputs of a row
+// are neighbours, and the next row of outputs follows `pitch` pixels later: lane l of a tap is one pixel on from lane
+// l - 1, whatever the kernel. Lanes beyond a row's end compute sums that nobody wants.
 //
-// Layout: [plane][row][column phase][column / stride][4]; a plane is a pixel's four channels (or its one channel).
+// Layout: [plane][row phase][column phase][row / stride][column / stride][4]; a plane is a pixel's four channels (or
+// its one channel).
 #ifndef TALLY_BACKENDS_EXPONENT_CONV_IMAGE_H_
 #define TALLY_BACKENDS_EXPONENT_CONV_IMAGE_H_
 
@@ -23,33 +25,40 @@ class ConvImage {
   // Error: kLimitArena when padding makes the image absurdly large.
   static absl::StatusOr<ConvImage> Create(const Window2d& window);
 
-  // Groups of 4 along k, of one convolution group.
-  size_t groups() const { return group_offsets_.size(); }
+  // Of the pixels of each group of 4 along k, in bytes from the start of a convolution group's image.
+  const std::vector<size_t>& group_offsets() const { return group_offsets_; }
   // Index within a weight's [C/group, kh, kw] of element i of group g, or -1 where the pixel is padded.
   int64_t WeightIndex(size_t g, size_t i) const;
 
+  // Output (y, x) is lane y * pitch() + x.
+  size_t pitch() const { return phase_columns_; }
+  size_t lanes() const;
+
   size_t planes() const { return planes_ * static_cast<size_t>(window_.group); }
+  size_t group_bytes() const { return planes_ * plane_bytes_; }  // of one convolution group
+  // Tiles may read 128 bytes more.
   size_t bytes() const { return planes() * plane_bytes_; }
   // Bytes of working memory that FillPlane needs.
-  size_t line_bytes() const { return columns_ * 4 + code_columns_; }
+  size_t line_bytes() const { return pixel_bytes() + rows_ * code_columns_; }
 
   // Fills one plane of the image from the codes of one batch entry ([C, H, W]).
   void FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
-                 uint8_t* image, uint8_t* line) const;
-
-  // Gathers the lane panel of `count` <= 32 output positions from `position` on, for convolution group `group`.
-  void GatherPanel(const LookupKernel& kernel, const uint8_t* image, size_t group, size_t position, size_t count,
-                   uint8_t* panel) const;
+                 uint8_t* image, uint8_t* lines) const;
 
  private:
   explicit ConvImage(const Window2d& window);
   absl::Status Plan();
-  // Whether some tap reads this row, this phase of the columns.
-  bool RowIsRead(size_t row) const;
-  bool PhaseIsRead(size_t phase) const;
-  // Row `row` of a plane whose channels' codes begin at codes[0 .. 3].
-  void FillRow(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row,
-               uint8_t* pixels, uint8_t* code_line) const;
+  // Bytes from the start of a plane to the pixel at (row, column).
+  size_t PixelOffset(size_t row, size_t column) const;
+  // Whether some tap reads rows and columns of these phases.
+  bool PhaseIsRead(size_t row_phase, size_t column_phase) const;
+  // Of a plane's pixels before they are parted by phase; 0 where there is one phase.
+  size_t pixel_bytes() const { return row_phases_ * column_phases_ > 1 ? rows_ * columns_ * 4 : 0; }
+  // Writes the pixels of a plane, [rows][columns][4], from the codes of its four channels, or from those of its channel.
+  void FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
+                    uint8_t* to) const;
+  void FillTaps(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, uint8_t* to,
+                uint8_t* lines) const;
 
   Window2d window_;
   bool taps_ = false;       // a pixel is four taps, else four channels
@@ -58,11 +67,11 @@ class ConvImage {
   size_t tap_step_ = 0;     // columns from one to the next
   size_t rows_ = 0;         // of the padded image, as far as outputs reach
   size_t columns_ = 0;
-  size_t code_columns_ = 0;  // of a row of codes that pixels of four taps are made of
-  size_t phases_ = 1;
-  size_t phase_columns_ = 0;
+  size_t code_columns_ = 0;  // of a padded row of codes, where a pixel is four taps
+  size_t row_phases_ = 1, column_phases_ = 1;
+  size_t phase_rows_ = 0, phase_columns_ = 0;
   size_t plane_bytes_ = 0;
-  std::vector<size_t> group_offsets_;  // bytes
+  std::vector<size_t> group_offsets_;
 };
 
 }  // namespace tally

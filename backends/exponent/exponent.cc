@@ -25,11 +25,11 @@ class ExponentBackend : public Backend {
       return CompileHistogram(*std::move(problem), context);
     }
     switch (problem->kind) {
-      case Problem::Kind::kConv: return CompileLookupConv(*std::move(problem), context);
-      case Problem::Kind::kGemm: return CompileLookupGemm(*std::move(problem), context);
+      case Problem::Kind::kConv: return CompileLookupConv(*std::move(problem), context, options_);
+      case Problem::Kind::kGemm: return CompileLookupGemm(*std::move(problem), context, options_);
       case Problem::Kind::kMatMul: break;
     }
-    return CompileLookupMatMul(*std::move(problem), context);
+    return CompileLookupMatMul(*std::move(problem), context, options_);
   }
 
  private:

@@ -31,6 +31,9 @@ TALLY_API absl::StatusOr<ExponentKernel> ParseExponentKernel(const std::string& 
 
 struct ExponentOptions {
   ExponentKernel kernel = ExponentKernel::kAuto;
+  // A node with fewer products leaves the other threads alone: waking them takes some ten microseconds, several times
+  // per node, and so many products take about as long.
+  double products_per_thread = 4e6;
 };
 
 // "exponent".

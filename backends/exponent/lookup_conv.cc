@@ -1,5 +1,5 @@
-// Convolution on look-up kernels: weights are decoded once per run into row panels, activations are gathered chunk by
-// chunk into lane panels, and tiles of outputs x positions come out in NCHW.
+// Convolution on look-up kernels: weights are decoded once per run into row panels, activations become an image of
+// pixels (conv_image.h), and tiles of outputs x positions come out in NCHW.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -14,27 +14,25 @@
 namespace tally {
 namespace {
 
-// Bytes of the lane panels of a chunk of positions, for the L2 cache.
-constexpr size_t kChunkBytes = 256 << 10;
-// Positions that an epilogue call finishes at a time, at most.
+// Positions whose sums are made before they are finished: those of all rows of a tile fit the first-level cache.
 constexpr size_t kMaxChunkLanes = 256;
 // Decoded weights beyond this are made and used in several passes over the image.
 constexpr size_t kDecodedBytes = 8 << 20;
-// Gathering and tiles of 16 lanes may touch this much beyond a buffer.
-constexpr size_t kPanelSlack = 128;
+// Tiles read this much beyond the image.
+constexpr size_t kReadSlack = 128;
 
 class LookupConv : public LookupNode {
  public:
-  LookupConv(Problem problem, ConvImage image, const LookupEntry& entry, int num_threads)
-      : LookupNode(std::move(problem), entry, num_threads),
+  LookupConv(Problem problem, ConvImage image, const NodeContext& context, double threads)
+      : LookupNode(std::move(problem), context, threads),
         image_(std::move(image)),
-        product_(*entry.kernel, problem_, image_.groups(), true, WeightRows(problem_).MaxDigitSum()) {
+        product_(kernel_table(), problem_, image_.group_offsets().size(), true, WeightRows(problem_).MaxDigitSum()) {
     const Window2d& w = problem_.window;
+    product_.lane_offsets = image_.group_offsets();
+    product_.lane_step = kLookupLanes * kLookupGroup;
     conv_groups_ = static_cast<size_t>(w.group);
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
-    is_pointwise_ = w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1 && w.pad_top == 0 &&
-                    w.pad_left == 0 && w.out_h == w.in_h && w.out_w == w.in_w && w.in_channels_per_group() % 4 == 0;
     row_blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
     block_rows_ = (group_outputs_ + row_blocks_ - 1) / row_blocks_;
     // Balancing may leave the last blocks without rows.
@@ -43,11 +41,9 @@ class LookupConv : public LookupNode {
     PackWeights();
     problem_.weights = nullptr;
 
-    const size_t per_lane = std::max<size_t>(product_.groups * 4 * static_cast<size_t>(product_.act_digits), 1);
-    chunk_lanes_ = std::clamp(kChunkBytes / per_lane / kLookupLanes * kLookupLanes, kLookupLanes, kMaxChunkLanes);
-    const size_t share = (positions_ + parts_ - 1) / parts_;
-    chunk_lanes_ = std::min(chunk_lanes_, (share + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
-    chunks_ = (positions_ + chunk_lanes_ - 1) / chunk_lanes_;
+    const size_t share = (image_.lanes() + parts_ - 1) / parts_;
+    chunk_lanes_ = std::min(kMaxChunkLanes, (share + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
+    chunks_ = (image_.lanes() + chunk_lanes_ - 1) / chunk_lanes_;
     decode_late_ = chunks_ == 1 && w.batch == 1;
     pass_blocks_ =
         decode_late_ ? row_blocks_
@@ -63,8 +59,8 @@ class LookupConv : public LookupNode {
       if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
-        if (!is_pointwise_) FillImages(args, codes);
-        MultiplyImage(args, codes, n, first, count);
+        if (first == 0 || problem_.window.batch > 1) FillImages(args, codes);
+        MultiplyImage(args, n, first, count);
       }
     }
     return absl::OkStatus();
@@ -109,20 +105,15 @@ class LookupConv : public LookupNode {
   }
 
   void PlanScratch() {
-    images_ = plan_.Add(is_pointwise_ ? 0 : act_digits(), image_.bytes() + kPanelSlack, &images_stride_);
-    line_ = plan_.Add(is_pointwise_ ? 0 : parts_, image_.line_bytes(), &line_stride_);
+    images_ = plan_.Add(act_digits(), image_.bytes() + kReadSlack, &images_stride_);
+    line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
-    lanes_ =
-        plan_.Add(parts_ * act_digits(), chunk_lanes_ * product_.groups * kLookupGroup + kPanelSlack, &lanes_stride_);
     narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
     wide_ = plan_.Add(product_.wide() ? parts_ : 0, kLookupRows * chunk_lanes_ * sizeof(int64_t), &wide_stride_);
   }
 
   uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
-  uint8_t* LanePanels(const RunArgs& args, size_t part, size_t digit) const {
-    return args.scratch + lanes_ + (part * act_digits() + digit) * lanes_stride_;
-  }
   // Row block `block` of all, as decoded block `to`.
   void DecodeBlock(const RunArgs& args, size_t block, size_t to) const {
     for (size_t d = 0; d < weight_digits(); ++d) {
@@ -150,17 +141,14 @@ class LookupConv : public LookupNode {
     });
   }
 
-  void MultiplyImage(const RunArgs& args, const uint8_t* codes, size_t n, size_t first, size_t count) const {
+  void MultiplyImage(const RunArgs& args, size_t n, size_t first, size_t count) const {
     // Where there are fewer chunks than threads, the outputs are divided too.
     const size_t pairs = conv_groups_ * chunks_;
     const size_t row_parts = std::min(count, (parts_ + pairs - 1) / pairs);
     ForEachPart(args.pool, parts_, pairs * row_parts, [&](size_t part, size_t begin, size_t end) {
-      size_t filled = pairs;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t pair = item / row_parts, row_part = item % row_parts;
         const size_t group = pair / chunks_, chunk = pair % chunks_;
-        if (pair != filled) FillLanes(args, codes, part, group, chunk);
-        filled = pair;
         for (size_t b = count * row_part / row_parts; b < count * (row_part + 1) / row_parts; ++b) {
           size_t decoded = group * count + b;
           if (decode_late_) DecodeBlock(args, group * row_blocks_ + first + b, decoded = part);
@@ -170,22 +158,22 @@ class LookupConv : public LookupNode {
     });
   }
 
-  void FillLanes(const RunArgs& args, const uint8_t* codes, size_t part, size_t group, size_t chunk) const {
-    const size_t end = std::min((chunk + 1) * chunk_lanes_, positions_);
-    for (size_t d = 0; d < act_digits(); ++d) {
-      uint8_t* panel = LanePanels(args, part, d);
-      for (size_t p = chunk * chunk_lanes_; p < end; p += kLookupLanes, panel += product_.lane_panel_bytes()) {
-        const size_t count = std::min(kLookupLanes, end - p);
-        if (!is_pointwise_) {
-          image_.GatherPanel(kernel_table(), Image(args, d), group, p, count, panel);
-          continue;
-        }
-        const uint8_t* from = codes + group * product_.groups * kLookupGroup * positions_ + p;
-        for (size_t g = 0; g < product_.groups; ++g, from += kLookupGroup * positions_) {
-          const uint8_t* rows[kLookupGroup] = {from, from + positions_, from + 2 * positions_, from + 3 * positions_};
-          kernel_table().interleave(rows, {count}, a_digits_.table[d], panel + g * kLookupGroupBytes);
-        }
-      }
+  // Outputs among the first `lanes` lanes.
+  size_t OutputsBefore(size_t lanes) const {
+    const size_t out_w = static_cast<size_t>(problem_.window.out_w);
+    return lanes / image_.pitch() * out_w + std::min(lanes % image_.pitch(), out_w);
+  }
+
+  // Closes the gaps that the ends of image rows leave in a row of sums of the lanes first .. first + count - 1.
+  template <typename Sum>
+  void CloseGaps(Sum* sums, size_t first, size_t count) const {
+    const size_t out_w = static_cast<size_t>(problem_.window.out_w), pitch = image_.pitch();
+    Sum* to = sums;
+    for (size_t lane = first, end = first + count; lane < end;) {
+      const size_t x = lane % pitch, run = x < out_w ? std::min(out_w - x, end - lane) : 0;
+      std::memmove(to, sums + (lane - first), run * sizeof(Sum));
+      to += run;
+      lane += pitch - x;
     }
   }
 
@@ -193,8 +181,9 @@ class LookupConv : public LookupNode {
   void MultiplyBlock(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
                      size_t decoded_block) const {
     const size_t output = group * group_outputs_ + block * block_rows_;
-    const size_t position = chunk * chunk_lanes_;
-    const size_t count = std::min(chunk_lanes_, positions_ - position);
+    const size_t lane = chunk * chunk_lanes_;
+    const size_t lanes = std::min(chunk_lanes_, image_.lanes() - lane);
+    const size_t position = OutputsBefore(lane), count = OutputsBefore(lane + lanes) - position;
     Correction correction;
     if (product_.offset()) {
       correction.values = corrections_.data() + output;
@@ -206,13 +195,19 @@ class LookupConv : public LookupNode {
     sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
     sums.stride = chunk_lanes_;
-    const uint8_t* lanes[2] = {LanePanels(args, part, 0), LanePanels(args, part, 1)};
+    const size_t from = group * image_.group_bytes() + lane * kLookupGroup;
+    const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
     const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
     const uint8_t* rows[2] = {panel, panel + decoded_stride_};
-    Multiply(product_, lanes, count, rows, RowsOfBlock(block), correction, sums);
+    Multiply(product_, images, lanes, rows, RowsOfBlock(block), correction, sums);
     for (size_t r = 0; r < RowsOfBlock(block); ++r) {
+      if (count < lanes) {
+        product_.wide() ? CloseGaps(sums.wide + r * sums.stride, lane, lanes)
+                        : CloseGaps(sums.narrow + r * sums.stride, lane, lanes);
+      }
       const size_t element = (n * problem_.outputs + output + r) * positions_ + position;
-      FinishSums(product_, sums, r, count, problem_.epilogue.Row(args, output + r, 0, element), Output(args) + element);
+      FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, output + r, 0, element),
+                 Output(args) + element);
     }
   }
 
@@ -221,10 +216,9 @@ class LookupConv : public LookupNode {
   size_t conv_groups_ = 1;
   size_t group_outputs_ = 0;
   size_t positions_ = 0;
-  bool is_pointwise_ = false;               // lane panels come straight from the codes
   size_t row_blocks_ = 0, block_rows_ = 0;  // of outputs of one convolution group
   size_t block_units_ = 0;
-  size_t chunk_lanes_ = 0, chunks_ = 0;  // of positions
+  size_t chunk_lanes_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
   bool decode_late_ = false;  // a block is used once, right after it was decoded
   AlignedBuffer stream_;
@@ -233,19 +227,18 @@ class LookupConv : public LookupNode {
   size_t images_ = 0, images_stride_ = 0;
   size_t line_ = 0, line_stride_ = 0;
   size_t decoded_ = 0, decoded_stride_ = 0;
-  size_t lanes_ = 0, lanes_stride_ = 0;
   size_t narrow_ = 0, narrow_stride_ = 0;
   size_t wide_ = 0, wide_stride_ = 0;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context) {
-  const LookupEntry& entry = ChooseLookup(context.cpu);
-  if (FitsDepthwise(problem)) return CompileLookupDepthwise(std::move(problem), context);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context,
+                                                                const ExponentOptions& options) {
+  const double threads = problem.products() / options.products_per_thread;
+  if (FitsDepthwise(problem)) return CompileLookupDepthwise(std::move(problem), context, threads);
   TALLY_ASSIGN_OR_RETURN(ConvImage image, ConvImage::Create(problem.window));
-  return std::unique_ptr<CompiledNode>(
-      new LookupConv(std::move(problem), std::move(image), entry, context.num_threads));
+  return std::unique_ptr<CompiledNode>(new LookupConv(std::move(problem), std::move(image), context, threads));
 }
 
 }  // namespace tally

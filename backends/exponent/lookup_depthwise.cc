@@ -26,12 +26,14 @@ constexpr size_t kSlots = 4;
 // The session's arena limit decides; this one only keeps sizes from wrapping.
 constexpr int64_t kMaxPlaneBytes = int64_t{1} << 36;
 constexpr size_t kReadSlack = 128;
+// How much longer a product takes here than in a tile, about.
+constexpr double kStreamFactor = 16;
 
 class LookupDepthwiseNode : public LookupNode {
  public:
-  LookupDepthwiseNode(Problem problem, const LookupEntry& entry, int num_threads, size_t rows, size_t columns)
-      : LookupNode(std::move(problem), entry, num_threads),
-        product_(*entry.kernel, problem_, 0, true, 0),
+  LookupDepthwiseNode(Problem problem, const NodeContext& context, double threads, size_t rows, size_t columns)
+      : LookupNode(std::move(problem), context, threads),
+        product_(kernel_table(), problem_, 0, true, 0),
         rows_(rows),
         columns_(columns) {
     const Window2d& w = problem_.window;
@@ -159,7 +161,7 @@ class LookupDepthwiseNode : public LookupNode {
   }
 
   void Finish(const RunArgs& args, const Rows& rows, const Sums& sums) const {
-    FinishSums(product_, sums, 0, rows.height * out_w_, problem_.epilogue.Row(args, rows.o, 0, rows.element),
+    FinishSums(product_, row_kernels_, sums, 0, rows.height * out_w_, problem_.epilogue.Row(args, rows.o, 0, rows.element),
                Output(args) + rows.element);
   }
 
@@ -220,7 +222,8 @@ bool FitsDepthwise(const Problem& problem) {
   return w.is_depthwise() && static_cast<size_t>(w.out_channels_per_group()) <= kMaxMultiplier && problem.k <= kMaxTaps;
 }
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context) {
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context,
+                                                                     double threads) {
   const Window2d& w = problem.window;
   // Extents are below 2^31, so the products stay within 2^62 and the sums within 2^63.
   const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
@@ -228,9 +231,10 @@ absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem pro
   if (rows > kMaxPlaneBytes / columns) {
     return MakeError(ErrorId::kLimitArena, absl::StrCat("a padded plane of ", rows, " x ", columns, " is too large"));
   }
-  const LookupEntry& entry = ChooseLookup(context.cpu);
-  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(
-      std::move(problem), entry, context.num_threads, static_cast<size_t>(rows), static_cast<size_t>(columns)));
+  // Few products for each byte that comes and goes.
+  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(std::move(problem), context, threads * kStreamFactor,
+                                                               static_cast<size_t>(rows),
+                                                               static_cast<size_t>(columns)));
 }
 
 }  // namespace tally

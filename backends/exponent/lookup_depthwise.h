@@ -13,7 +13,8 @@ namespace tally {
 bool FitsDepthwise(const Problem& problem);
 
 // REQUIRES: FitsDepthwise(problem). Error: kLimitArena when padding makes a plane absurdly large.
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context,
+                                                                     double threads);
 
 }  // namespace tally
 

@@ -12,14 +12,16 @@ namespace {
 
 // Decoded bytes of a chunk of outputs, for the L2 cache.
 constexpr size_t kChunkBytes = 256 << 10;
+// How much longer a product takes when its weight comes from memory, about.
+constexpr double kStreamFactor = 8;
 // Outputs that an epilogue call finishes at a time, at most.
 constexpr size_t kMaxChunkLanes = 256;
 
 class LookupGemm : public LookupNode {
  public:
-  LookupGemm(Problem problem, const LookupEntry& entry, int num_threads)
-      : LookupNode(std::move(problem), entry, num_threads),
-        product_(*entry.kernel, problem_, (problem_.k + 3) / 4, false, WeightRows(problem_).MaxDigitSum()),
+  LookupGemm(Problem problem, const NodeContext& context, double threads)
+      : LookupNode(std::move(problem), context, threads),
+        product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, WeightRows(problem_).MaxDigitSum()),
         blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes),
         digit_rows_(problem_.rows * static_cast<size_t>(product_.act_digits)) {
     PackWeights();
@@ -131,7 +133,7 @@ class LookupGemm : public LookupNode {
         for (size_t m = 0; m < problem_.rows; ++m) {
           const size_t element = m * problem_.outputs + o;
           // Digits of a row were added up in the sums of its first digit.
-          FinishSums(product_, sums, m * static_cast<size_t>(product_.act_digits), count,
+          FinishSums(product_, row_kernels_, sums, m * static_cast<size_t>(product_.act_digits), count,
                      problem_.epilogue.Row(args, o, 1, element), Output(args) + element);
         }
       }
@@ -240,7 +242,7 @@ class LookupGemm : public LookupNode {
       Multiply(product_, lanes, count, rows, RowsOfBlock(block), correction, sums);
       for (size_t r = 0; r < RowsOfBlock(block); ++r) {
         const size_t element = (block * block_rows_ + r) * problem_.outputs + first;
-        FinishSums(product_, sums, r, count, problem_.epilogue.Row(args, first, 1, element), Output(args) + element);
+        FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, first, 1, element), Output(args) + element);
       }
     }
   }
@@ -263,9 +265,12 @@ class LookupGemm : public LookupNode {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context) {
-  const LookupEntry& entry = ChooseLookup(context.cpu);
-  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), entry, context.num_threads));
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context,
+                                                                const ExponentOptions& options) {
+  double threads = problem.products() / options.products_per_thread;
+  // Where every weight is used but a few times, memory is what takes the time, and there is one wait, not several.
+  if (problem.rows <= kLookupMaxGemvRows) threads *= kStreamFactor;
+  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, threads));
 }
 
 }  // namespace tally

@@ -15,9 +15,9 @@ constexpr uint64_t kMaxDigit = 127;
 
 class LookupMatMul : public LookupNode {
  public:
-  LookupMatMul(Problem problem, const LookupEntry& entry, int num_threads)
-      : LookupNode(std::move(problem), entry, num_threads),
-        product_(*entry.kernel, problem_, (problem_.k + 3) / 4, false, kMaxDigit * problem_.k) {
+  LookupMatMul(Problem problem, const NodeContext& context, double threads)
+      : LookupNode(std::move(problem), context, threads),
+        product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, kMaxDigit * problem_.k) {
     const size_t weight_digits = static_cast<size_t>(product_.weight_digits);
     const size_t per_lane = std::max<size_t>(product_.groups * 4 * weight_digits, 1);
     chunk_lanes_ = std::clamp(kChunkBytes / per_lane / kLookupLanes * kLookupLanes, kLookupLanes, kMaxChunkLanes);
@@ -103,8 +103,8 @@ class LookupMatMul : public LookupNode {
       for (size_t s = 0; s < product_.segments; ++s, values += chunk_lanes_) {
         for (size_t l = 0; l < ChunkLanes(chunk); l += kLookupLanes) {
           tile.lane_count = kLookupLanes;
-          tile.lanes = LanePanels(args, part, d) + l * product_.groups * kLookupGroup +
-                       product_.segment_begin(s) * kLookupGroupBytes;
+          tile.lanes = LanePanels(args, part, d) + l / kLookupLanes * product_.lane_step;
+          tile.lane_offsets = product_.lane_offsets.data() + product_.segment_begin(s);
           tile.groups = product_.segment_size(s);
           tile.acc = values + l;
           kernel_table().tile(tile);
@@ -145,7 +145,7 @@ class LookupMatMul : public LookupNode {
     for (size_t r = 0; r < count; ++r) {
       const size_t element =
           (matrix * problem_.rows + block * block_rows_ + r) * problem_.outputs + chunk * chunk_lanes_;
-      FinishSums(product_, sums, r, ChunkLanes(chunk), problem_.epilogue.Row(args, 0, 0, element),
+      FinishSums(product_, row_kernels_, sums, r, ChunkLanes(chunk), problem_.epilogue.Row(args, 0, 0, element),
                  Output(args) + element);
     }
   }
@@ -166,9 +166,10 @@ class LookupMatMul : public LookupNode {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context) {
-  const LookupEntry& entry = ChooseLookup(context.cpu);
-  return std::unique_ptr<CompiledNode>(new LookupMatMul(std::move(problem), entry, context.num_threads));
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context,
+                                                                  const ExponentOptions& options) {
+  const double threads = problem.products() / options.products_per_thread;
+  return std::unique_ptr<CompiledNode>(new LookupMatMul(std::move(problem), context, threads));
 }
 
 }  // namespace tally

@@ -28,7 +28,11 @@ Product::Product(const LookupKernel& k, const Problem& problem, size_t group_cou
       acts_in_lanes(lanes),
       act_signed(problem.a.is_signed),
       act_digits(DigitCount(problem.a)),
-      weight_digits(DigitCount(problem.w)) {}
+      weight_digits(DigitCount(problem.w)),
+      lane_offsets(group_count),
+      lane_step(lane_panel_bytes()) {
+  for (size_t g = 0; g < group_count; ++g) lane_offsets[g] = g * kLookupGroupBytes;
+}
 
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide) {
   const int64_t factor = int64_t{1} << shift;
@@ -39,7 +43,7 @@ void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* 
   }
 }
 
-void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes, const uint8_t* const* row_panels,
+void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums) {
   int32_t term[kLookupRows * kLookupLanes];
   LookupTile tile;
@@ -50,13 +54,14 @@ void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t 
   const int row_digits = product.acts_in_lanes ? product.weight_digits : product.act_digits;
   for (size_t l = 0; l < lanes; l += kLookupLanes) {
     tile.lane_count = lanes - l > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
-    const size_t panel = l / kLookupLanes * product.lane_panel_bytes();
+    const size_t first_lane = l / kLookupLanes * product.lane_step;
     bool first = true;
     for (int ld = 0; ld < lane_digits; ++ld) {
       for (int rd = 0; rd < row_digits; ++rd) {
         for (size_t s = 0; s < product.segments; ++s) {
           const size_t begin = product.segment_begin(s);
-          tile.lanes = lane_panels[ld] + panel + begin * kLookupGroupBytes;
+          tile.lanes = lane_bytes[ld] + first_lane;
+          tile.lane_offsets = product.lane_offsets.data() + begin;
           tile.rows = row_panels[rd] + begin * 4 * rows;
           tile.groups = product.segment_size(s);
           tile.acc = product.wide() ? term : sums.narrow + l;
@@ -88,12 +93,12 @@ void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t 
   }
 }
 
-void FinishSums(const Product& product, const Sums& sums, size_t row, size_t count, const EpilogueRow& epilogue,
-                float* out) {
+void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count,
+                const EpilogueRow& epilogue, float* out) {
   if (product.wide()) {
     FinishRow(sums.wide + row * sums.stride, count, epilogue, out);
   } else {
-    FinishRow(sums.narrow + row * sums.stride, count, epilogue, out);
+    FinishRow(sums.narrow + row * sums.stride, count, epilogue, out, row_kernels);
   }
 }
 

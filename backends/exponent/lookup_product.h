@@ -2,13 +2,16 @@
 #ifndef TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
 #define TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backends/exponent/exponent.h"
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "backends/exponent/parts.h"
 #include "backends/exponent/problem.h"
+#include "runtime/ops/row_table.h"
 
 namespace tally {
 
@@ -24,6 +27,7 @@ struct Digits {
 struct Product {
   // `weight_sum`: an upper bound of sum |digit| over k of any one output's weights, which decides whether k must be
   // split for the int32 accumulators.
+  // Lanes are panels, one after the other, until the last two fields say otherwise.
   Product(const LookupKernel& kernel, const Problem& problem, size_t groups, bool acts_in_lanes, uint64_t weight_sum);
 
   const LookupKernel* kernel;
@@ -34,6 +38,8 @@ struct Product {
   bool act_signed;
   int act_digits;
   int weight_digits;
+  std::vector<size_t> lane_offsets;  // bytes, per group: LookupTile
+  size_t lane_step;                  // bytes from 32 lanes to the next
 
   bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
   bool offset() const { return act_signed && kernel->signed_offset != 0; }
@@ -68,15 +74,14 @@ inline int32_t WrappingAdd(int32_t a, int32_t b) {
   return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
 }
 
-// sums[r][lane] for `lanes` lanes (lane panels one after the other) and one row panel. Panels by digit of their
-// operand. Writes whole multiples of 16 lanes.
-void Multiply(const Product& product, const uint8_t* const* lane_panels, size_t lanes, const uint8_t* const* row_panels,
+// sums[r][lane] for `lanes` lanes and one row panel; both by digit of their operand. Writes whole multiples of 16 lanes.
+void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums);
 
 // Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);
 
-void FinishSums(const Product& product, const Sums& sums, size_t row, size_t count, const EpilogueRow& epilogue,
+void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count, const EpilogueRow& epilogue,
                 float* out);
 
 // Rows of weight codes, one code a byte, by output.
@@ -111,11 +116,13 @@ class LookupNode : public CompiledNode {
   std::string isa() const override { return IsaName(entry_.isa); }
 
  protected:
-  LookupNode(Problem problem, const LookupEntry& entry, int num_threads)
+  // At most `threads` of the context's threads take part.
+  LookupNode(Problem problem, const NodeContext& context, double threads)
       : problem_(std::move(problem)),
-        entry_(entry),
-        parts_(num_threads > 1 ? static_cast<size_t>(num_threads) : 1),
-        a_digits_(problem_.a, entry.kernel->signed_offset),
+        entry_(ChooseLookup(context.cpu)),
+        row_kernels_(ChooseRowKernels(context.cpu)),
+        parts_(static_cast<size_t>(std::clamp<double>(threads, 1, std::max(context.num_threads, 1)))),
+        a_digits_(problem_.a, entry_.kernel->signed_offset),
         w_digits_(problem_.w, 0) {}
 
   // Codes of the activations and where the result goes.
@@ -125,15 +132,20 @@ class LookupNode : public CompiledNode {
 
   Problem problem_;
   LookupEntry entry_;
+  const RowKernels& row_kernels_;
   size_t parts_;  // threads
   Digits a_digits_;
   Digits w_digits_;
   ScratchPlan plan_;
 };
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context);
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context);
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context);
+// Compile a Gemm, MatMul, Conv on an integer grid.
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context,
+                                                                const ExponentOptions& options);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context,
+                                                                  const ExponentOptions& options);
+absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context,
+                                                                const ExponentOptions& options);
 
 }  // namespace tally
 

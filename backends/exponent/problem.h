@@ -58,6 +58,8 @@ struct Problem {
   Epilogue epilogue;
   bool is_empty = false;  // the output has no elements: nothing to do
 
+  double products() const;  // of one run
+
   bool is_real() const { return a.grid == Grid::kReal || w.grid == Grid::kReal; }
 };
 

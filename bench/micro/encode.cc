@@ -6,6 +6,7 @@
 
 #include "benchmark/benchmark.h"
 #include "runtime/core/thread_pool.h"
+#include "runtime/ops/row_table.h"
 
 namespace tally {
 namespace {
@@ -31,11 +32,12 @@ void BM_Encode(benchmark::State& state, Grid grid, int bits) {
   const std::vector<float> x = Values();
   std::vector<uint8_t> codes(kCount), expected(kCount);
   EncodeCounters counters;
-  EncodeCodes(encoder, x.data(), kCount, codes.data(), pool->get(), &counters);
+  const RowKernels& rows = ChooseRowKernels(DetectCpu());
+  EncodeCodes(encoder, x.data(), kCount, codes.data(), pool->get(), &counters, rows);
   for (size_t i = 0; i < kCount; ++i) expected[i] = encoder.Encode(x[i]);
   if (codes != expected) return state.SkipWithError("codes differ from the oracle's");
   for (auto _ : state) {
-    EncodeCodes(encoder, x.data(), kCount, codes.data(), pool->get(), &counters);
+    EncodeCodes(encoder, x.data(), kCount, codes.data(), pool->get(), &counters, rows);
     benchmark::DoNotOptimize(codes.data());
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kCount));

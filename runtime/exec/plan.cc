@@ -9,6 +9,7 @@
 #include "runtime/exec/infer.h"
 #include "runtime/exec/memory_plan.h"
 #include "runtime/ops/op.h"
+#include "runtime/ops/row_table.h"
 
 namespace tally {
 namespace {
@@ -64,6 +65,7 @@ class Planner {
 
   absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values) {
     plan_->symbol_values = symbol_values;
+    plan_->rows = &ChooseRowKernels(cpu_);
     TALLY_ASSIGN_OR_RETURN(inferred_, InferGraph(graph_, symbol_values, limits_));
     plan_->types = inferred_.types;
     plan_->known = inferred_.values;

@@ -12,6 +12,7 @@
 #include "runtime/backend/backend.h"
 #include "runtime/core/aligned_buffer.h"
 #include "runtime/ops/encode.h"
+#include "runtime/ops/row_kernels.h"
 #include "tally/tally.h"
 
 namespace tally {
@@ -53,6 +54,7 @@ struct Plan {
   std::vector<int> plain;  // per tensor: its value in plain encoding, or -1
   std::vector<Step> steps;
   std::vector<NodePlacement> placement;  // per node of the graph
+  const RowKernels* rows = nullptr;      // of the encoding steps
   AlignedBuffer arena;
   std::vector<void*> home_data;   // per value: address in the arena or constant; null when bound
   std::vector<const void*> data;  // per value: address in use

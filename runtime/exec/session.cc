@@ -172,13 +172,13 @@ absl::Status Session::Impl::RunStep(Step& step) {
     case Step::Kind::kEncodeCodes: {
       const size_t count = static_cast<size_t>(plan->types[static_cast<size_t>(step.tensor)].elements());
       EncodeCodes(*step.encoder, static_cast<const float*>(step.input_data[0]), count,
-                  static_cast<uint8_t*>(step.output_data[0]), pool.get(), &counters);
+                  static_cast<uint8_t*>(step.output_data[0]), pool.get(), &counters, *plan->rows);
       return absl::OkStatus();
     }
     case Step::Kind::kEncodeInt8: {
       const size_t count = static_cast<size_t>(plan->types[static_cast<size_t>(step.tensor)].elements());
       EncodeUniform(step.quantizer, static_cast<const float*>(step.input_data[0]), count,
-                    static_cast<uint8_t*>(step.output_data[0]), pool.get());
+                    static_cast<uint8_t*>(step.output_data[0]), pool.get(), *plan->rows);
       return absl::OkStatus();
     }
     case Step::Kind::kNode: break;

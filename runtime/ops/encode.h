@@ -10,6 +10,7 @@
 #include "format/codebook.h"
 #include "format/graph.h"
 #include "runtime/core/thread_pool.h"
+#include "runtime/ops/row_kernels.h"
 
 namespace tally {
 
@@ -19,9 +20,9 @@ struct EncodeCounters {
   uint64_t negative = 0;  // below zero in a non-negative tensor
 };
 
-// Same bytes as encoder.Encode on every element, at any thread count.
+// Same bytes as encoder.Encode on every element, whatever `rows`, at any thread count.
 void EncodeCodes(const Encoder& encoder, const float* x, size_t count, uint8_t* codes, ThreadPool* pool,
-                 EncodeCounters* counters);
+                 EncodeCounters* counters, const RowKernels& rows);
 
 // Uniform uint8 for the INT8 baseline: q = clamp(rint(x * inverse_scale) + zero_point, 0, max_value), half to even; NaN
 // encodes as a zero.
@@ -33,7 +34,8 @@ struct UniformQuantizer {
 };
 // Covers [min(range.min, 0), max(range.max, 0)]; zero is exact. A range of nothing gives scale 1.
 UniformQuantizer MakeUniformQuantizer(const Range& range, int max_value);
-void EncodeUniform(const UniformQuantizer& quantizer, const float* x, size_t count, uint8_t* q, ThreadPool* pool);
+void EncodeUniform(const UniformQuantizer& quantizer, const float* x, size_t count, uint8_t* q, ThreadPool* pool,
+                   const RowKernels& rows);
 
 }  // namespace tally
 

@@ -147,6 +147,22 @@ void ApplyActivation(const Activation& activation, float* values, size_t count) 
 }
 
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }
+
+void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows) {
+  FinishLoop loop{row.scale, row.bias, row.channel_step, row.residual};
+  loop.low = row.activation.a;
+  loop.high = row.activation.b;
+  bool is_whole = true;
+  switch (row.activation.kind) {
+    case ActivationKind::kNone: break;
+    case ActivationKind::kRelu: loop.clamp = FinishLoop::Clamp::kRelu; break;
+    case ActivationKind::kClip: loop.clamp = FinishLoop::Clamp::kClip; break;
+    default: is_whole = false;
+  }
+  rows.finish(loop, acc, count, out);
+  if (!is_whole) ApplyActivation(row.activation, out, count);
+}
+
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }
 void FinishRow(const double* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }
 void FinishRow(const float* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "format/graph.h"
+#include "runtime/ops/row_kernels.h"
 
 namespace tally {
 
@@ -45,6 +46,8 @@ struct EpilogueRow {
 };
 // out may not alias acc; out == residual is allowed.
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out);
+// The same bits, faster.
+void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows);
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out);
 // Real grid: the accumulator is already a float64 value; it is rounded to float32, then scaled by channel factors
 // alone.

@@ -142,41 +142,6 @@ TEST_P(LookupKernelTest, DecodesEveryWidth) {
   }
 }
 
-TEST_P(LookupKernelTest, GathersRuns) {
-  Rng rng(104);
-  for (int trial = 0; trial < 200; ++trial) {
-    const size_t groups = Pick(rng, 12), width = 64, count = 1 + Pick(rng, kLookupLanes);
-    const size_t image_bytes = 4 * width * (groups + 1);
-    auto image = Exact<uint8_t>(image_bytes + 128);
-    for (size_t i = 0; i < image_bytes; ++i) image[i] = static_cast<uint8_t>(Pick(rng, 256));
-    std::vector<size_t> offsets;
-    for (size_t g = 0; g < groups; ++g) offsets.push_back(4 * width * g);
-    std::vector<LookupRun> runs;
-    for (size_t lane = 0; lane < count;) {
-      const size_t length = 1 + Pick(rng, count - lane);
-      runs.push_back({4 * Pick(rng, width - length), lane, length});
-      lane += length;
-    }
-    auto panel = Exact<uint8_t>(groups * kLookupGroupBytes + 128);
-    LookupGather gather;
-    gather.image = image.get();
-    gather.group_offsets = offsets.data();
-    gather.groups = groups;
-    gather.runs = runs.data();
-    gather.run_count = runs.size();
-    gather.panel = panel.get();
-    kernel().gather(gather);
-    for (size_t g = 0; g < groups; ++g) {
-      for (const LookupRun& run : runs) {
-        ASSERT_EQ(std::memcmp(panel.get() + g * kLookupGroupBytes + 4 * run.lane, image.get() + offsets[g] + run.source,
-                              4 * run.length),
-                  0)
-            << "trial " << trial << " group " << g << " lane " << run.lane;
-      }
-    }
-  }
-}
-
 TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
   Rng rng(105);
   for (size_t rows = 1; rows <= kLookupRows; ++rows) {
@@ -185,14 +150,18 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
         const bool acts_in_lanes = variant & 1, act_signed = variant & 2;
         const size_t lanes = variant & 4 ? 32 : 16;
         LookupTile tile;
-        auto lane_panel = Exact<uint8_t>(groups * kLookupGroupBytes);
+        // Groups lie anywhere, also over each other's slack.
+        const size_t step = lanes * 4 + Pick(rng, 9);
+        std::vector<size_t> offsets;
+        for (size_t g = 0; g < groups; ++g) offsets.push_back((groups - 1 - g) * step);
+        auto lane_panel = Exact<uint8_t>(groups == 0 ? 0 : (groups - 1) * step + lanes * 4);
         auto row_panel = Exact<uint8_t>((groups + 3) / 4 * rows * 16);
         std::vector<std::vector<int>> lane_digits(lanes), row_digits(rows);
         for (size_t k = 0; k < 4 * groups; ++k) {
           for (size_t l = 0; l < lanes; ++l) {
             const int d = RandomDigit(rng, acts_in_lanes ? act_signed : true);
             lane_digits[l].push_back(d);
-            lane_panel[k / 4 * kLookupGroupBytes + 4 * l + k % 4] =
+            lane_panel[offsets[k / 4] + 4 * l + k % 4] =
                 acts_in_lanes ? Store(d, act_signed) : static_cast<uint8_t>(d);
           }
           for (size_t r = 0; r < rows; ++r) {
@@ -205,6 +174,7 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
         const size_t stride = lanes + 5;
         auto acc = Exact<int32_t>((rows - 1) * stride + lanes);
         tile.lanes = lane_panel.get();
+        tile.lane_offsets = offsets.data();
         tile.rows = row_panel.get();
         tile.groups = groups;
         tile.row_count = rows;
@@ -338,8 +308,11 @@ TEST_P(LookupKernelTest, LongestSumOfExtremeDigitsIsExact) {
         std::memset(lanes.get(), weight, groups * kLookupGroupBytes);
         std::memset(rows.get(), Store(act, act_signed), groups * 4);
         int32_t acc[16] = {};
+        std::vector<size_t> offsets;
+        for (size_t g = 0; g < groups; ++g) offsets.push_back(g * kLookupGroupBytes);
         LookupTile tile;
         tile.lanes = lanes.get();
+        tile.lane_offsets = offsets.data();
         tile.rows = rows.get();
         tile.groups = groups;
         tile.row_count = 1;

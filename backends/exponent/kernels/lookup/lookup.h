@@ -10,7 +10,8 @@
 // bounds k so that the true sums fit.
 //
 // Layouts:
-//   lane panel   [groups][32 lanes][4]          one operand of a tile, the one that lies in vector lanes
+//   lanes        [lane][4] at an offset per group  one operand of a tile, the one that lies in vector lanes: a lane
+//                panel, [groups][32 lanes][4], or an image of pixels of 4 bytes
 //   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; 1 <= rows <= 12
 //   stream       codes at their stored width, in the order in which they are consumed, in units of 128 codes (16 bytes
 //                per bit): PackStream of lookup_table.h. At least 64 readable bytes follow it.
@@ -41,8 +42,9 @@ struct LookupTable {
 
 // acc[r][lane] = sum over k of rows[r] * lanes[lane].
 struct LookupTile {
-  const uint8_t* lanes = nullptr;  // lane panel
-  const uint8_t* rows = nullptr;   // row panel
+  const uint8_t* lanes = nullptr;
+  const size_t* lane_offsets = nullptr;  // bytes from `lanes`, one per group
+  const uint8_t* rows = nullptr;         // row panel
   size_t groups = 0;
   size_t row_count = 0;        // 1..12
   size_t lane_count = 0;       // 16 or 32; all are written
@@ -87,25 +89,6 @@ struct LookupDepthwise {
   int32_t* acc = nullptr;
 };
 
-// A run of positions whose pixels are neighbours in the image.
-struct LookupRun {
-  size_t source = 0;  // bytes from the start of the image, before the group's offset
-  size_t lane = 0;
-  size_t length = 0;  // lanes
-};
-
-// Fills a lane panel from an image of 4-byte pixels: lanes lane .. lane + length - 1 of group g are the bytes at
-// image + group_offsets[g] + source. The image is readable and the panel writable 128 bytes past its end; lanes that no
-// run covers are unspecified.
-struct LookupGather {
-  const uint8_t* image = nullptr;
-  const size_t* group_offsets = nullptr;
-  size_t groups = 0;
-  const LookupRun* runs = nullptr;  // ascending lanes
-  size_t run_count = 0;
-  uint8_t* panel = nullptr;
-};
-
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
 
@@ -115,7 +98,6 @@ struct LookupKernel {
   void (*interleave)(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
   // The same for a stream of `units` units.
   void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);
-  void (*gather)(const LookupGather& gather);
   void (*tile)(const LookupTile& tile);
   void (*gemv)(const LookupGemv& gemv);
   void (*depthwise)(const LookupDepthwise& depthwise);

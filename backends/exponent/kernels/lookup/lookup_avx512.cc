@@ -133,20 +133,6 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
-void Gather(const LookupGather& g) {
-  // Runs are copied in whole vectors: what one writes too much, the next run, group or the slack takes.
-  for (size_t group = 0; group < g.groups; ++group) {
-    const uint8_t* image = g.image + g.group_offsets[group];
-    uint8_t* panel = g.panel + group * kLookupGroupBytes;
-    for (size_t r = 0; r < g.run_count; ++r) {
-      const uint8_t* from = image + g.runs[r].source;
-      uint8_t* to = panel + g.runs[r].lane * kLookupGroup;
-      Store(to, Load(from));
-      if (g.runs[r].length > 16) Store(to + 64, Load(from + 64));
-    }
-  }
-}
-
 // GCC 12 keeps accumulators in memory unless every loop over them is unrolled.
 template <int kRows, int kVectors, bool kActsInLanes>
 void TileOf(const LookupTile& t) {
@@ -154,12 +140,13 @@ void TileOf(const LookupTile& t) {
   UNROLL for (int r = 0; r < kRows; ++r) {
     UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
   }
-  const uint8_t* lanes = t.lanes;
+  const size_t* offsets = t.lane_offsets;
   const uint8_t* rows = t.rows;
   for (size_t left = t.groups; left > 0;) {
     // Four groups lie side by side in a row's 16 bytes.
     const size_t inner = left < 4 ? left : 4;
-    for (size_t i = 0; i < inner; ++i, lanes += kLookupGroupBytes) {
+    for (size_t i = 0; i < inner; ++i) {
+      const uint8_t* lanes = t.lanes + *offsets++;
       __m512i lane[kVectors];
       UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
       UNROLL for (int r = 0; r < kRows; ++r) {
@@ -350,6 +337,6 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupAvx512;
-const LookupKernel kLookupAvx512 = {128, Translate, Interleave, Decode, Gather, Tile, Gemv, Depthwise};
+const LookupKernel kLookupAvx512 = {128, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
 
 }  // namespace tally

@@ -1,6 +1,4 @@
 // The portable look-up kernel: the contract of lookup.h, literally.
-#include <cstring>
-
 #include "backends/exponent/kernels/lookup/lookup.h"
 #include "format/bit_packing.h"
 
@@ -38,16 +36,6 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
-void Gather(const LookupGather& g) {
-  for (size_t group = 0; group < g.groups; ++group) {
-    for (size_t r = 0; r < g.run_count; ++r) {
-      const LookupRun& run = g.runs[r];
-      std::memcpy(g.panel + group * kLookupGroupBytes + run.lane * kLookupGroup,
-                  g.image + g.group_offsets[group] + run.source, run.length * kLookupGroup);
-    }
-  }
-}
-
 int32_t Value(uint8_t digit, bool is_signed) { return is_signed ? static_cast<int8_t>(digit) : digit; }
 
 // Dot product of one group.
@@ -63,7 +51,7 @@ void Tile(const LookupTile& t) {
     for (size_t l = 0; l < t.lane_count; ++l) acc[l] = 0;
     for (size_t g = 0; g < t.groups; ++g) {
       const uint8_t* row = t.rows + (g / 4 * t.row_count + r) * 16 + g % 4 * kLookupGroup;
-      const uint8_t* lanes = t.lanes + g * kLookupGroupBytes;
+      const uint8_t* lanes = t.lanes + t.lane_offsets[g];
       for (size_t l = 0; l < t.lane_count; ++l) {
         const uint8_t* lane = lanes + l * kLookupGroup;
         const int32_t dot = t.acts_in_lanes ? Dot(lane, t.act_signed, row) : Dot(row, t.act_signed, lane);
@@ -109,6 +97,6 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupScalar;
-const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Gather, Tile, Gemv, Depthwise};
+const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
 
 }  // namespace tally

@@ -188,31 +188,19 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   ForBits<DecodeBits>(table.bits, stream, units, table, digits);
 }
 
-void Gather(const LookupGather& g) {
-  // Runs are copied in whole vectors: what one writes too much, the next run, group or the slack takes.
-  for (size_t group = 0; group < g.groups; ++group) {
-    const uint8_t* image = g.image + g.group_offsets[group];
-    uint8_t* panel = g.panel + group * kLookupGroupBytes;
-    for (size_t r = 0; r < g.run_count; ++r) {
-      const uint8_t* from = image + g.runs[r].source;
-      uint8_t* to = panel + g.runs[r].lane * kLookupGroup;
-      const size_t bytes = g.runs[r].length * kLookupGroup;
-      for (size_t i = 0; i < bytes; i += 32) Store(to + i, Load(from + i));
-    }
-  }
-}
-
 // Rows first_row .. first_row + kRows - 1 and 16 lanes from first_lane on: as much as 16 registers hold.
 template <int kRows, bool kActsInLanes, bool kSigned>
 void TileOf(const LookupTile& t, size_t first_row, size_t first_lane) {
   __m256i acc[kRows][2];
   UNROLL for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
-  const uint8_t* lanes = t.lanes + first_lane * kLookupGroup;
+  const uint8_t* first = t.lanes + first_lane * kLookupGroup;
+  const size_t* offsets = t.lane_offsets;
   const uint8_t* rows = t.rows + first_row * 16;
   for (size_t left = t.groups; left > 0;) {
     // Four groups lie side by side in a row's 16 bytes.
     const size_t inner = left < 4 ? left : 4;
-    for (size_t i = 0; i < inner; ++i, lanes += kLookupGroupBytes) {
+    for (size_t i = 0; i < inner; ++i) {
+      const uint8_t* lanes = first + *offsets++;
       const __m256i lane0 = Load(lanes), lane1 = Load(lanes + 32);
       UNROLL for (int r = 0; r < kRows; ++r) {
         const __m256i row = BroadcastGroup(rows + 16 * r + 4 * i);

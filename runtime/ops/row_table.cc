@@ -1,0 +1,35 @@
+#include "runtime/ops/row_table.h"
+
+#include "runtime/ops/row_loops.h"
+
+namespace tally {
+
+#ifdef TALLY_HAVE_AVX512
+extern const RowKernels kRowAvx512;
+#endif
+#ifdef TALLY_HAVE_AVX2
+extern const RowKernels kRowAvx2;
+#endif
+static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow};
+
+const std::vector<RowEntry>& AllRowKernels() {
+  static const std::vector<RowEntry> kernels = {
+#ifdef TALLY_HAVE_AVX512
+      {&kRowAvx512, Isa::kAvx512},
+#endif
+#ifdef TALLY_HAVE_AVX2
+      {&kRowAvx2, Isa::kAvx2},
+#endif
+      {&kRowBaseline, Isa::kScalar},
+  };
+  return kernels;
+}
+
+const RowKernels& ChooseRowKernels(const CpuFeatures& cpu) {
+  for (const RowEntry& entry : AllRowKernels()) {
+    if (cpu.Has(entry.isa)) return *entry.kernels;
+  }
+  return kRowBaseline;
+}
+
+}  // namespace tally
