@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "backends/exponent/bitsliced_gemm.h"
 #include "backends/exponent/histogram_node.h"
 #include "backends/exponent/lookup_product.h"
 #include "backends/exponent/problem.h"
@@ -16,13 +17,20 @@ class ExponentBackend : public Backend {
 
   std::string name() const override { return "exponent"; }
 
-  absl::Status Supports(const NodeContext& context) const override { return MakeProblem(context).status(); }
+  absl::Status Supports(const NodeContext& context) const override {
+    const absl::StatusOr<Problem> problem = MakeProblem(context);
+    if (!problem.ok() || options_.kernel != ExponentKernel::kBitsliced) return problem.status();
+    return SupportsBitsliced(*problem);
+  }
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
     absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok()) return problem.status();
     if (problem->is_real() || problem->is_empty || options_.kernel == ExponentKernel::kHistogram) {
       return CompileHistogram(*std::move(problem), context);
+    }
+    if (options_.kernel == ExponentKernel::kBitsliced) {
+      return CompileBitslicedGemm(*std::move(problem), context, options_);
     }
     switch (problem->kind) {
       case Problem::Kind::kConv: return CompileLookupConv(*std::move(problem), context, options_);
@@ -51,7 +59,7 @@ class HistogramBackend : public Backend {
 
 }  // namespace
 
-std::vector<std::string> ExponentKernelNames() { return {"auto", "lookup", "histogram"}; }
+std::vector<std::string> ExponentKernelNames() { return {"auto", "lookup", "bitsliced", "histogram"}; }
 
 absl::StatusOr<ExponentKernel> ParseExponentKernel(const std::string& name) {
   const std::vector<std::string> names = ExponentKernelNames();

@@ -281,7 +281,7 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"hot", "cold"}))
       ->capture_default_str();
   app.add_option("--cold_mb", o.cold_mb, "Megabytes of copies for cold (default: 1.1 times the last-level cache)")
-      ->check(tools::InRange(1.0, 1e6));
+      ->check(tools::InRange(1e-3, 1e6));
   app.add_option("--min_secs", o.min_secs, "Seconds of timed runs of each implementation, at least")
       ->check(tools::InRange(0.0, 1e4))
       ->capture_default_str();

@@ -207,13 +207,12 @@ std::vector<CpuFeatures> RunnableCpus() {
 
 std::string CpuName(const CpuFeatures& cpu) { return IsaName(cpu.best()); }
 
-void ExpectMatchesHistogram(const NodeCase& c, const std::string& what) {
+void ExpectMatchesHistogram(const NodeCase& c, const std::string& what, ExponentKernel kernel) {
   static const std::vector<CpuFeatures> cpus = RunnableCpus();
-  static const std::shared_ptr<const Backend> exponent = [] {
-    ExponentOptions options;
-    options.products_per_thread = 1;  // small cases are divided as well
-    return MakeExponentBackend(options);
-  }();
+  ExponentOptions options;
+  options.kernel = kernel;
+  options.products_per_thread = 1;  // small cases are divided as well
+  const std::shared_ptr<const Backend> exponent = MakeExponentBackend(options);
   static const std::shared_ptr<const Backend> histogram = MakeHistogramBackend();
   const NodeCase::Result expected = c.Run(*histogram, CpuFeatures(), 1);
   ASSERT_TRUE(expected.status.ok()) << what << ": " << expected.status.message();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/exponent/exponent.h"
 #include "format/graph.h"
 #include "runtime/backend/backend.h"
 
@@ -66,9 +67,10 @@ class NodeCase {
 std::vector<CpuFeatures> RunnableCpus();
 std::string CpuName(const CpuFeatures& cpu);
 
-// Runs `c` on the exponent backend on every ISA with one thread, and on one of them with two or three, and expects the
+// Runs `c` on the exponent backend, with kernels of one family if asked for, on every ISA with one thread, and on one of them with two or three, and expects the
 // histogram's bits.
-void ExpectMatchesHistogram(const NodeCase& c, const std::string& what);
+void ExpectMatchesHistogram(const NodeCase& c, const std::string& what,
+                            ExponentKernel kernel = ExponentKernel::kAuto);
 
 }  // namespace tally::testing
 
