@@ -14,6 +14,9 @@ namespace {
 constexpr double kDefaultWeightTarget = 4, kActivationMargin = 2;
 // Mean bits of activations: where max_drop begins, and how far it goes when the weights alone cannot reach the goal.
 constexpr double kMaxDropActivationTarget = 6, kMaxDropActivationLimit = 8;
+// Standard errors beyond the goal at which a counted drop overrules an expected one. Bisection asks some six times and
+// never looks below a refusal: one would refuse a good point more often than not.
+constexpr double kContradiction = 2;
 // Layers that may stay float so that the goal is reached: one in so many.
 constexpr size_t kLayersPerFloatLayer = 8;
 
@@ -31,7 +34,7 @@ bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t 
   // Samples of which none changed prove no more than one that might have.
   const double error = std::max(counted.standard_error, 100 / std::max(1.0, static_cast<double>(samples)));
   return counted.drop + error <= goal ||
-         (expected.drop + expected.standard_error <= goal && counted.drop - error <= goal);
+         (expected.drop + expected.standard_error <= goal && counted.drop - kContradiction * error <= goal);
 }
 
 GoalSearch::GoalSearch(const ConvertOptions& options, const EvalResult& float_result, Analysis* analysis,

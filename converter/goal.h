@@ -16,7 +16,7 @@ namespace tally {
 // Whether a loss measured on so many samples may be trusted to stay within `goal` points on other data. The point with
 // the fewest bits that pass is picked for its luck on these samples, too, so one standard error is kept to spare: of
 // the drop that was counted, or, where samples are too few for that, of the expected one, unless what was counted
-// speaks against it.
+// speaks against it by two standard errors.
 bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t samples, double goal);
 
 class GoalSearch {

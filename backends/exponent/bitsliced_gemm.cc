@@ -1,9 +1,10 @@
 // Gemm by counting: one pass over the weights per row of the input, without those weights that meet a zero.
+#include "backends/exponent/bitsliced_gemm.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "backends/exponent/bitsliced_gemm.h"
 #include "backends/exponent/kernels/bitsliced/bitsliced_table.h"
 #include "backends/exponent/lookup_product.h"
 #include "format/error.h"
@@ -38,8 +39,8 @@ class BitslicedGemm : public CompiledNode {
     rows_ = plan_.Add(1, problem_.k * sizeof(uint32_t), &unused);
     ascending_ = plan_.Add(1, problem_.k * sizeof(uint32_t), &unused);
     ends_ = plan_.Add(1, max_chunks * magnitudes_.size() * sizeof(uint32_t), &unused);
-    counters_ = plan_.Add(parts_, BitslicedScratchBytes(problem_.w.exponent_bits, magnitudes_.size()),
-                          &counters_stride_);
+    counters_ =
+        plan_.Add(parts_, BitslicedScratchBytes(problem_.w.exponent_bits, magnitudes_.size()), &counters_stride_);
     sums_ = plan_.Add(parts_, kBitslicedOutputs * sizeof(int64_t), &sums_stride_);
   }
 
@@ -174,7 +175,9 @@ class BitslicedGemm : public CompiledNode {
 }  // namespace
 
 absl::Status SupportsBitsliced(const Problem& problem) {
-  const auto refuse = [](const std::string& reason) { return MakeError(ErrorId::kUnsupportedNode, "bitsliced: " + reason); };
+  const auto refuse = [](const std::string& reason) {
+    return MakeError(ErrorId::kUnsupportedNode, "bitsliced: " + reason);
+  };
   if (problem.kind != Problem::Kind::kGemm) return refuse("takes Gemm");
   if (problem.is_real()) return refuse("takes integer grids");
   const Codebook& w = problem.w;

@@ -107,7 +107,7 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
 }
 
 void ConvImage::FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
-                         uint8_t* to) const {
+                             uint8_t* to) const {
   const size_t top = std::min(static_cast<size_t>(window_.pad_top), rows_);
   const size_t left = std::min(static_cast<size_t>(window_.pad_left), columns_);
   LookupArea area;

@@ -54,7 +54,8 @@ class ConvImage {
   bool PhaseIsRead(size_t row_phase, size_t column_phase) const;
   // Of a plane's pixels before they are parted by phase; 0 where there is one phase.
   size_t pixel_bytes() const { return row_phases_ * column_phases_ > 1 ? rows_ * columns_ * 4 : 0; }
-  // Writes the pixels of a plane, [rows][columns][4], from the codes of its four channels, or from those of its channel.
+  // Writes the pixels of a plane, [rows][columns][4], from the codes of its four channels, or from those of its
+  // channel.
   void FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
                     uint8_t* to) const;
   void FillTaps(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, uint8_t* to,

@@ -2,8 +2,9 @@
 //
 // It takes Conv and Gemm whose weight has codes and whose input has a codebook, and MatMul whose inputs both have
 // codebooks; any exponent bits on each side, signed or not, grids q7 and q14 in any mix, and the real grid. Integer
-// grids run on look-up kernels (kernels/lookup) or, when asked for, bit-sliced ones (kernels/bitsliced), the real grid on
-// histograms (kernels/histogram). Results follow the exactness contract: the same bits on every instruction set and at any thread count.
+// grids run on look-up kernels (kernels/lookup) or, when asked for, bit-sliced ones (kernels/bitsliced), the real grid
+// on histograms (kernels/histogram). Results follow the exactness contract: the same bits on every instruction set and
+// at any thread count.
 //
 // Immutable; safe to share between threads.
 #ifndef TALLY_BACKENDS_EXPONENT_EXPONENT_H_

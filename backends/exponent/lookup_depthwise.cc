@@ -161,8 +161,8 @@ class LookupDepthwiseNode : public LookupNode {
   }
 
   void Finish(const RunArgs& args, const Rows& rows, const Sums& sums) const {
-    FinishSums(product_, row_kernels_, sums, 0, rows.height * out_w_, problem_.epilogue.Row(args, rows.o, 0, rows.element),
-               Output(args) + rows.element);
+    FinishSums(product_, row_kernels_, sums, 0, rows.height * out_w_,
+               problem_.epilogue.Row(args, rows.o, 0, rows.element), Output(args) + rows.element);
   }
 
   // `planes`: the padded digits of the input channel, a plane per digit.
@@ -232,9 +232,8 @@ absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem pro
     return MakeError(ErrorId::kLimitArena, absl::StrCat("a padded plane of ", rows, " x ", columns, " is too large"));
   }
   // Few products for each byte that comes and goes.
-  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(std::move(problem), context, threads * kStreamFactor,
-                                                               static_cast<size_t>(rows),
-                                                               static_cast<size_t>(columns)));
+  return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(
+      std::move(problem), context, threads * kStreamFactor, static_cast<size_t>(rows), static_cast<size_t>(columns)));
 }
 
 }  // namespace tally

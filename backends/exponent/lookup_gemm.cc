@@ -242,7 +242,8 @@ class LookupGemm : public LookupNode {
       Multiply(product_, lanes, count, rows, RowsOfBlock(block), correction, sums);
       for (size_t r = 0; r < RowsOfBlock(block); ++r) {
         const size_t element = (block * block_rows_ + r) * problem_.outputs + first;
-        FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, first, 1, element), Output(args) + element);
+        FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, first, 1, element),
+                   Output(args) + element);
       }
     }
   }

@@ -74,15 +74,16 @@ inline int32_t WrappingAdd(int32_t a, int32_t b) {
   return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
 }
 
-// sums[r][lane] for `lanes` lanes and one row panel; both by digit of their operand. Writes whole multiples of 16 lanes.
+// sums[r][lane] for `lanes` lanes and one row panel; both by digit of their operand. Writes whole multiples of 16
+// lanes.
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums);
 
 // Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);
 
-void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count, const EpilogueRow& epilogue,
-                float* out);
+void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count,
+                const EpilogueRow& epilogue, float* out);
 
 // Rows of weight codes, one code a byte, by output.
 class WeightRows {

@@ -142,7 +142,8 @@ size_t MatrixBatch::Offset(size_t index, const std::vector<int64_t>& strides) co
 double Problem::products() const {
   double results = static_cast<double>(rows) * static_cast<double>(outputs);
   if (kind == Kind::kMatMul) results *= static_cast<double>(batch.count());
-  if (kind == Kind::kConv) results = static_cast<double>(window.batch * window.out_h * window.out_w) * static_cast<double>(outputs);
+  if (kind == Kind::kConv)
+    results = static_cast<double>(window.batch * window.out_h * window.out_w) * static_cast<double>(outputs);
   return results * static_cast<double>(k);
 }
 

@@ -14,7 +14,8 @@ using Seconds = std::chrono::duration<double>;
 
 // oneDNN's OpenMP workers and those of a thread pool spin for some milliseconds after their last task.
 constexpr std::chrono::milliseconds kPause(12);
-// A turn lasts so long, or so many runs: long enough to wake threads and fill caches, short against the machine's moods.
+// A turn lasts so long, or so many runs: long enough to wake threads and fill caches, short against the machine's
+// moods.
 constexpr double kTurnSeconds = 0.01;
 constexpr size_t kTurnRuns = 100;
 // At the start of a turn, not timed.

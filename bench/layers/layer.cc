@@ -17,9 +17,9 @@ constexpr size_t kChecked = 200;
 absl::StatusOr<Codebook> Levels(int stored_bits, bool is_signed, Grid grid, const char* what) {
   const int n = stored_bits - (is_signed ? 1 : 0);
   if (n < kMinExponentBits || n > kMaxExponentBits) {
-    return MakeError(ErrorId::kUsage, absl::StrCat(stored_bits, " stored bits of ", is_signed ? "signed " : "", what,
-                                                   " are ", n, " exponent bits, expected ", kMinExponentBits, " to ",
-                                                   kMaxExponentBits));
+    return MakeError(ErrorId::kUsage,
+                     absl::StrCat(stored_bits, " stored bits of ", is_signed ? "signed " : "", what, " are ", n,
+                                  " exponent bits, expected ", kMinExponentBits, " to ", kMaxExponentBits));
   }
   const double base = std::exp2(6.0 / ((1 << n) - 2));
   return MakeCodebook(n, is_signed, grid, EncodeRule::kNearest, base, 1.0, 0.0);
@@ -46,9 +46,8 @@ absl::StatusOr<Layer> Layer::Create(const Problem& problem, const LayerSettings&
   layer.settings_ = settings;
   const Window2d& w = layer.problem_.window;
   TALLY_ASSIGN_OR_RETURN(const Codebook weights, Levels(settings.bits, true, Grid::kQ7, "weights"));
-  TALLY_ASSIGN_OR_RETURN(
-      const Codebook acts,
-      Levels(settings.activation_bits, settings.signed_activations, settings.activation_grid, "activations"));
+  TALLY_ASSIGN_OR_RETURN(const Codebook acts, Levels(settings.activation_bits, settings.signed_activations,
+                                                     settings.activation_grid, "activations"));
   Rng rng(1);
   const size_t weight_count = static_cast<size_t>(problem.weights());
   const std::vector<uint8_t> weight_codes = RandomCodes(&rng, weights, weight_count, 0.05);
@@ -107,12 +106,13 @@ NodeContext Layer::Context(const CpuFeatures& cpu, int num_threads) const {
   const auto shape = [&](int64_t channels, int64_t height, int64_t width) {
     return problem_.is_conv ? Shape{w.batch, channels, height, width} : Shape{w.batch, channels};
   };
-  return NodeContext{graph_,
-                     graph_.nodes[0],
-                     {{DType::kFloat32, shape(w.in_channels, w.in_h, w.in_w)}, {DType::kFloat32, graph_.tensors[1].shape}},
-                     {{DType::kFloat32, shape(w.out_channels, w.out_h, w.out_w)}},
-                     cpu,
-                     num_threads};
+  return NodeContext{
+      graph_,
+      graph_.nodes[0],
+      {{DType::kFloat32, shape(w.in_channels, w.in_h, w.in_w)}, {DType::kFloat32, graph_.tensors[1].shape}},
+      {{DType::kFloat32, shape(w.out_channels, w.out_h, w.out_w)}},
+      cpu,
+      num_threads};
 }
 
 int64_t Layer::Sum(size_t output, bool of_bytes) const {

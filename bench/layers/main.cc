@@ -83,8 +83,8 @@ class Benchmark {
     }
     if (problems.empty()) return MakeError(ErrorId::kUsage, "expected --problem or --problems; see --help");
     TALLY_RETURN_IF_ERROR(tools::CheckOutputs({{"--json", options_.json}}, {options_.problem_file}));
-    const size_t total = problems.size() * options_.num_threads.size() * options_.bits.size() *
-                         options_.batch.size() * options_.zero_fraction.size();
+    const size_t total = problems.size() * options_.num_threads.size() * options_.bits.size() * options_.batch.size() *
+                         options_.zero_fraction.size();
     size_t done = 0;
     for (int threads : options_.num_threads) {
       TALLY_ASSIGN_OR_RETURN(pool_, ThreadPool::Create(threads));
@@ -95,8 +95,8 @@ class Benchmark {
             for (double zero_fraction : options_.zero_fraction) {
               progress_.Update(problem.text, static_cast<double>(done++) / static_cast<double>(total));
               const Grid grid = options_.activation_grid == "q14" ? Grid::kQ14 : Grid::kQ7;
-              TALLY_RETURN_IF_ERROR(Measure(problem, {bits, options_.activation_bits, grid,
-                                                      options_.signed_activations, batch, zero_fraction}));
+              TALLY_RETURN_IF_ERROR(Measure(
+                  problem, {bits, options_.activation_bits, grid, options_.signed_activations, batch, zero_fraction}));
             }
           }
         }
@@ -132,8 +132,8 @@ class Benchmark {
     size_t least = candidates[0]->bytes_moved();
     for (const auto& c : candidates) least = std::min(least, c->bytes_moved());
     const size_t read_bytes = (least + 255) / 256 * 256;
-    const size_t read_copies = CopyCount({"", "", {}, nullptr, cold ? static_cast<size_t>(ColdBytes(options_)) : 0},
-                                         read_bytes);
+    const size_t read_copies =
+        CopyCount({"", "", {}, nullptr, cold ? static_cast<size_t>(ColdBytes(options_)) : 0}, read_bytes);
     AlignedBuffer stream(read_bytes * read_copies);
     std::memset(stream.data(), 1, stream.size());
     std::vector<Contestant> contestants = {{[&](size_t copy) {
@@ -171,14 +171,14 @@ class Benchmark {
     }
     if (!options_.json.empty()) TALLY_RETURN_IF_ERROR(tools::WriteJson(options_.json, ReportJson()));
     if (options_.json == "-") return absl::OkStatus();
-    tools::Table table({"problem", ">bits", ">batch", ">zeros", ">threads", "backend", "kernel", ">median us", ">GMAC/s",
-                        ">GB/s", ">% of bandwidth", ">% of multipliers", ">x onednn", ">weight bytes"});
+    tools::Table table({"problem", ">bits", ">batch", ">zeros", ">threads", "backend", "kernel", ">median us",
+                        ">GMAC/s", ">GB/s", ">% of bandwidth", ">% of multipliers", ">x onednn", ">weight bytes"});
     for (const Result& r : results_) {
       table.Add({r.problem, absl::StrCat(r.settings.bits), absl::StrCat(r.settings.batch),
                  Fixed(r.settings.zero_fraction, 2), absl::StrCat(r.num_threads), r.backend, r.kernel,
-                 Fixed(r.times.median, 1), Fixed(r.macs / r.seconds() * 1e-9, 1), Fixed(r.bytes / r.seconds() * 1e-9, 1),
-                 Fixed(100 * r.bandwidth_fraction(), 0), Fixed(100 * r.peak_fraction(), 0), Fixed(r.speedup, 2),
-                 absl::StrCat(r.resident_weight_bytes)});
+                 Fixed(r.times.median, 1), Fixed(r.macs / r.seconds() * 1e-9, 1),
+                 Fixed(r.bytes / r.seconds() * 1e-9, 1), Fixed(100 * r.bandwidth_fraction(), 0),
+                 Fixed(100 * r.peak_fraction(), 0), Fixed(r.speedup, 2), absl::StrCat(r.resident_weight_bytes)});
     }
     tools::Print(absl::StrCat(table.Markdown(), Means(), tools::SkippedText(skipped_), "\n", options_.cache,
                               " weights, measured on ", CpuModelName(), ", Tally ", Version(), "\n"));
@@ -256,7 +256,9 @@ int Main(int argc, char** argv) {
                  "fc:KxN, matmul:MxKxN or conv:CxHxW:OxRxS:stride[:groups[:pad]]; pad is R/2 unless given; repeatable")
       ->allow_extra_args(false);
   app.add_option("--problems", o.problem_file, "File of problems, one a line (bench/layers/problems)");
-  tools::AddList(&app, "--bits", &o.bits, "Stored bits of the weights")->check(tools::InRange(3, 8))->capture_default_str();
+  tools::AddList(&app, "--bits", &o.bits, "Stored bits of the weights")
+      ->check(tools::InRange(3, 8))
+      ->capture_default_str();
   app.add_option("--activation_bits", o.activation_bits, "Stored bits of the activations")
       ->check(tools::InRange(2, 8))
       ->capture_default_str();
@@ -264,7 +266,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"q7", "q14"}))
       ->capture_default_str();
   app.add_flag("--signed_activations", o.signed_activations, "Activations of both signs");
-  tools::AddList(&app, "--batch", &o.batch, "Samples per run")->check(tools::InRange(1, 1 << 12))->capture_default_str();
+  tools::AddList(&app, "--batch", &o.batch, "Samples per run")
+      ->check(tools::InRange(1, 1 << 12))
+      ->capture_default_str();
   tools::AddList(&app, "--zero_fraction", &o.zero_fraction, "Share of zero activations")
       ->check(tools::InRange(0.0, 1.0))
       ->capture_default_str();

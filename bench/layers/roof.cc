@@ -68,8 +68,7 @@ __attribute__((target("avx512f"))) int32_t ReadAvx512(const uint8_t* data, size_
   for (; lines >= 4; lines -= 4, data += 4 * kLine) {
     for (int j = 0; j < 4; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_loadu_si512(data + kLine * j));
   }
-  return _mm512_reduce_add_epi32(
-      _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
+  return _mm512_reduce_add_epi32(_mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
 }
 
 __attribute__((target("avx2"))) int32_t MultiplyAvx2(int64_t rounds) {

@@ -110,22 +110,22 @@ class XnnpackCandidate : public Candidate {
     if constexpr (kQuantized) {
       const int8_t zero = static_cast<int8_t>(-kZero);
       if (!layer_.problem().is_conv) {
-        return xnn_create_fully_connected_nc_qs8(in, out, in, out, zero, 1, 1, kernel_.data(), nullptr, 0, scale_,
-                                                 -128, 127, 0, op);
+        return xnn_create_fully_connected_nc_qs8(in, out, in, out, zero, 1, 1, kernel_.data(), nullptr, 0, scale_, -128,
+                                                 127, 0, op);
       }
-      return xnn_create_convolution2d_nhwc_qs8(
-          u32(w.pad_top), u32(w.pad_right), u32(w.pad_bottom), u32(w.pad_left), u32(w.kernel_h), u32(w.kernel_w),
-          u32(w.stride_h), u32(w.stride_w), 1, 1, u32(w.group), group_in, group_out, in, out, zero, 1, 1,
-          kernel_.data(), nullptr, 0, scale_, -128, 127, flags, op);
+      return xnn_create_convolution2d_nhwc_qs8(u32(w.pad_top), u32(w.pad_right), u32(w.pad_bottom), u32(w.pad_left),
+                                               u32(w.kernel_h), u32(w.kernel_w), u32(w.stride_h), u32(w.stride_w), 1, 1,
+                                               u32(w.group), group_in, group_out, in, out, zero, 1, 1, kernel_.data(),
+                                               nullptr, 0, scale_, -128, 127, flags, op);
     } else {
       const float infinity = std::numeric_limits<float>::infinity();
       if (!layer_.problem().is_conv) {
         return xnn_create_fully_connected_nc_f32(in, out, in, out, kernel_.data(), nullptr, -infinity, infinity, 0, op);
       }
-      return xnn_create_convolution2d_nhwc_f32(
-          u32(w.pad_top), u32(w.pad_right), u32(w.pad_bottom), u32(w.pad_left), u32(w.kernel_h), u32(w.kernel_w),
-          u32(w.stride_h), u32(w.stride_w), 1, 1, u32(w.group), group_in, group_out, in, out, kernel_.data(), nullptr,
-          -infinity, infinity, flags, op);
+      return xnn_create_convolution2d_nhwc_f32(u32(w.pad_top), u32(w.pad_right), u32(w.pad_bottom), u32(w.pad_left),
+                                               u32(w.kernel_h), u32(w.kernel_w), u32(w.stride_h), u32(w.stride_w), 1, 1,
+                                               u32(w.group), group_in, group_out, in, out, kernel_.data(), nullptr,
+                                               -infinity, infinity, flags, op);
     }
   }
 

@@ -28,7 +28,8 @@ class AlignedBuffer {
     const size_t rounded = (size + kSlack + alignment - 1) / alignment * alignment;
     void* p = rounded < size ? nullptr : std::aligned_alloc(alignment, rounded);
     if (p == nullptr) throw std::bad_alloc();
-    // A wish: where the system has no huge pages, nothing changes. The rest of the last one would be memory for nothing.
+    // A wish: where the system has no huge pages, nothing changes. The rest of the last one would be memory for
+    // nothing.
     if (alignment == kHugePage) madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
     data_.reset(static_cast<uint8_t*>(p));
     std::memset(data_.get() + size, 0, kSlack);

@@ -42,8 +42,8 @@ void EncodeQ7(const EncodeLoop& loop, const float* x, size_t count, uint8_t* cod
     __m256i magnitudes[4], negatives[4];
     UNROLL for (int j = 0; j < 4; ++j) {
       const __m256 v = _mm256_loadu_ps(x + i + 8 * j);
-      nan += static_cast<uint32_t>(__builtin_popcount(
-          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)))));
+      nan += static_cast<uint32_t>(
+          __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)))));
       const __m256 below = _mm256_cmp_ps(v, zero, _CMP_LT_OQ);
       negative += static_cast<uint32_t>(__builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(below))));
       negatives[j] = _mm256_castps_si256(below);

@@ -26,8 +26,9 @@ void EncodeQ7(const EncodeLoop& loop, const float* x, size_t count, uint8_t* cod
     __mmask64 negatives = 0;
     UNROLL for (size_t j = 0; j < 4; ++j) {
       const size_t begin = 16 * j;
-      const __mmask16 here =
-          left >= begin + 16 ? 0xFFFF : left <= begin ? 0 : static_cast<__mmask16>((1u << (left - begin)) - 1);
+      const __mmask16 here = left >= begin + 16 ? 0xFFFF
+                             : left <= begin    ? 0
+                                                : static_cast<__mmask16>((1u << (left - begin)) - 1);
       const __m512 v = _mm512_maskz_loadu_ps(here, x + i + begin);
       nan += static_cast<uint32_t>(__builtin_popcount(_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q)));
       negatives |= static_cast<__mmask64>(_mm512_cmp_ps_mask(v, zero, _CMP_LT_OQ)) << begin;
@@ -35,13 +36,12 @@ void EncodeQ7(const EncodeLoop& loop, const float* x, size_t count, uint8_t* cod
       const __m512 magnitude = _mm512_max_ps(is_signed ? _mm512_abs_ps(v) : v, zero);
       const __m512 product = _mm512_min_ps(_mm512_mul_ps(magnitude, inverse_scale), limit);
       const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(product));
-      magnitudes = _mm512_mask_blend_epi64(static_cast<__mmask8>(3u << (2 * j)), magnitudes,
-                                           _mm512_broadcast_i32x4(bytes));
+      magnitudes =
+          _mm512_mask_blend_epi64(static_cast<__mmask8>(3u << (2 * j)), magnitudes, _mm512_broadcast_i32x4(bytes));
     }
     negative += static_cast<uint32_t>(__builtin_popcountll(negatives));
     __m512i code = _mm512_permutex2var_epi8(low, magnitudes, high);
-    code = _mm512_or_si512(
-        code, _mm512_maskz_mov_epi8(negatives & _mm512_test_epi8_mask(code, code), sign_bit));
+    code = _mm512_or_si512(code, _mm512_maskz_mov_epi8(negatives & _mm512_test_epi8_mask(code, code), sign_bit));
     if (left >= 64) {
       _mm512_storeu_si512(codes + i, code);
     } else {

@@ -29,7 +29,8 @@ float PickFloat(Rng& rng, float low, float high) { return std::uniform_real_dist
 // Of exactly `count` elements, so that a sanitizer sees every step outside.
 std::vector<float> Values(Rng& rng, size_t count) {
   const float infinity = std::numeric_limits<float>::infinity();
-  const float special[] = {0.0f, -0.0f, std::nanf(""), -std::nanf(""), infinity, -infinity, 1e-42f, -3e38f, 0.5f, 126.5f};
+  const float special[] = {0.0f,      -0.0f,  std::nanf(""), -std::nanf(""), infinity,
+                           -infinity, 1e-42f, -3e38f,        0.5f,           126.5f};
   std::vector<float> x(count);
   for (float& v : x) v = rng() % 8 == 0 ? special[rng() % 10] : PickFloat(rng, -150, 150);
   x.shrink_to_fit();

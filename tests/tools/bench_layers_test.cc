@@ -21,11 +21,18 @@ Ended Bench(std::vector<std::string> arguments) {
 // Answers are checked before the clock starts, so a wrong one ends the program with an error.
 TEST(BenchLayersTest, MeasuresEveryKindOfLayerOnEveryImplementation) {
   for (const std::string cache : {"hot", "cold"}) {
-    const Ended ended = Bench({"--problem", "fc:70x40", "--problem", "matmul:5x33x17", "--problem", "conv:6x9x8:10x3x3:2",
-                               "--problem", "conv:8x7x7:8x3x3:1:8", "--problem", "conv:3x12x12:4x5x5:1:1:0", "--bits",
-                               "3,6", "--batch", "1,2", "--zero_fraction", "0.5", "--backend",
-                               "exponent,onednn,onednn-codebook,xnnpack,xnnpack-qs8", "--cache", cache, "--num_threads",
-                               "1,2", "--json", "-"});
+    const Ended ended = Bench({"--problem",       "fc:70x40",
+                               "--problem",       "matmul:5x33x17",
+                               "--problem",       "conv:6x9x8:10x3x3:2",
+                               "--problem",       "conv:8x7x7:8x3x3:1:8",
+                               "--problem",       "conv:3x12x12:4x5x5:1:1:0",
+                               "--bits",          "3,6",
+                               "--batch",         "1,2",
+                               "--zero_fraction", "0.5",
+                               "--backend",       "exponent,onednn,onednn-codebook,xnnpack,xnnpack-qs8",
+                               "--cache",         cache,
+                               "--num_threads",   "1,2",
+                               "--json",          "-"});
     ASSERT_EQ(ended.status, 0) << ended.err;
     const nlohmann::json report = ended.json();
     std::set<std::string> problems;
@@ -33,8 +40,9 @@ TEST(BenchLayersTest, MeasuresEveryKindOfLayerOnEveryImplementation) {
     for (const nlohmann::json& r : report["results"]) {
       problems.insert(r["problem"]);
       exponent += r["backend"] == "exponent" ? 1 : 0;
-      for (const char* key : {"bits", "activation_bits", "batch", "zero_fraction", "kernel", "isa", "num_threads", "cache",
-                              "gmac_s", "gb_s", "roof_fraction", "resident_weight_bytes", "speedup_vs_onednn"}) {
+      for (const char* key :
+           {"bits", "activation_bits", "batch", "zero_fraction", "kernel", "isa", "num_threads", "cache", "gmac_s",
+            "gb_s", "roof_fraction", "resident_weight_bytes", "speedup_vs_onednn"}) {
         EXPECT_TRUE(r.contains(key)) << key;
       }
       EXPECT_LE(r["time_us"]["min"], r["time_us"]["median"]);
@@ -59,7 +67,8 @@ TEST(BenchLayersTest, TakesEveryFormOfActivationsAndKernel) {
 }
 
 TEST(BenchLayersTest, ReadsTheProblemFilesOfTheProject) {
-  for (const char* name : {"alexnet", "alexnet_conv", "fc", "lstm", "mobilenet_v1", "resnet50", "transformer", "vgg16"}) {
+  for (const char* name :
+       {"alexnet", "alexnet_conv", "fc", "lstm", "mobilenet_v1", "resnet50", "transformer", "vgg16"}) {
     const std::string path = testing::SourcePath(std::string("bench/layers/problems/") + name + ".txt");
     // A problem that is not understood behind the file's own: everything is read before anything runs.
     const std::string copy = testing::TempDir() + "/problems.txt";

@@ -25,8 +25,8 @@ void ExpectCounts(Rng& rng, const Codebook& a, const Codebook& w, size_t m, size
   c.AddFloat({outputs}, bias);
   c.SetOutput({rows, outputs});
   ExpectMatchesHistogram(c,
-                         absl::StrCat("n ", w.exponent_bits, ", activations ", a.is_signed ? "signed " : "", GridName(a.grid),
-                                      " n ", a.exponent_bits, ", ", m, " x ", k, " -> ", n),
+                         absl::StrCat("n ", w.exponent_bits, ", activations ", a.is_signed ? "signed " : "",
+                                      GridName(a.grid), " n ", a.exponent_bits, ", ", m, " x ", k, " -> ", n),
                          ExponentKernel::kBitsliced);
 }
 

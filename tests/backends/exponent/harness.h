@@ -67,10 +67,9 @@ class NodeCase {
 std::vector<CpuFeatures> RunnableCpus();
 std::string CpuName(const CpuFeatures& cpu);
 
-// Runs `c` on the exponent backend, with kernels of one family if asked for, on every ISA with one thread, and on one of them with two or three, and expects the
-// histogram's bits.
-void ExpectMatchesHistogram(const NodeCase& c, const std::string& what,
-                            ExponentKernel kernel = ExponentKernel::kAuto);
+// Runs `c` on the exponent backend, with kernels of one family if asked for, on every ISA with one thread, and on one
+// of them with two or three, and expects the histogram's bits.
+void ExpectMatchesHistogram(const NodeCase& c, const std::string& what, ExponentKernel kernel = ExponentKernel::kAuto);
 
 }  // namespace tally::testing
 

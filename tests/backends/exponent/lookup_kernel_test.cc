@@ -161,8 +161,7 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
           for (size_t l = 0; l < lanes; ++l) {
             const int d = RandomDigit(rng, acts_in_lanes ? act_signed : true);
             lane_digits[l].push_back(d);
-            lane_panel[offsets[k / 4] + 4 * l + k % 4] =
-                acts_in_lanes ? Store(d, act_signed) : static_cast<uint8_t>(d);
+            lane_panel[offsets[k / 4] + 4 * l + k % 4] = acts_in_lanes ? Store(d, act_signed) : static_cast<uint8_t>(d);
           }
           for (size_t r = 0; r < rows; ++r) {
             const int d = RandomDigit(rng, acts_in_lanes ? true : act_signed);

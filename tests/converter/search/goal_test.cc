@@ -33,7 +33,8 @@ TEST(StaysWithin, SparesOneStandardErrorOfEitherDrop) {
       {{0.6, 0.5}, {0.5, 0.2}, 1000, true},   // expected to be within
       {{0.6, 0.5}, {0.9, 0.2}, 1000, false},  // expected, but with nothing to spare
       {{1.4, 0.5}, {0.5, 0.2}, 1000, true},   // counted beyond, within its error
-      {{1.6, 0.5}, none, 1000, false},        // counting speaks against it
+      {{1.9, 0.5}, none, 1000, true},         // counted beyond, within two
+      {{2.1, 0.5}, none, 1000, false},        // counting speaks against it
       {none, far, 32, false},                 // no change among 32 proves nothing: one would be 3 points
       {none, far, 200, true},                 // one would be half a point
       {none, {0.2, 0.1}, 32, true},

@@ -4,7 +4,8 @@
 // 0, 1, ...). All rows whose activation has the same code form a *bucket*. Of a bucket, per output, the sum of
 // (-1)^s M[e] over its rows is wanted. With G the Walsh-Hadamard transform of the 2^n mantissas,
 //
-//   2^n (-1)^s M[e] = sum over masks u of G[u] (-1)^(s + parity(e & u)),     G[u] = sum over e of M[e] (-1)^parity(e & u)
+//   2^n (-1)^s M[e] = sum over masks u of G[u] (-1)^(s + parity(e & u)),     G[u] = sum over e of M[e] (-1)^parity(e &
+//   u)
 //
 // and because M[0] = 0, the sum over the rows is -2 sum over u of G[u] P[u] / 2^n, P[u] the number of rows whose
 // s + parity(e & u) is odd. Walking u in Gray-code order, each plane of parities costs one exclusive or; the planes are
@@ -32,9 +33,7 @@ inline constexpr size_t kBitslicedLevels = 21;
 inline constexpr size_t kBitslicedCounter = 2 * kBitslicedLevels - 6;  // planes
 
 // The counters of one bucket, in bytes: [2^n masks][kBitslicedCounter][64].
-inline constexpr size_t BitslicedCounterBytes(int n) {
-  return (size_t{1} << n) * kBitslicedCounter * kBitslicedPlane;
-}
+inline constexpr size_t BitslicedCounterBytes(int n) { return (size_t{1} << n) * kBitslicedCounter * kBitslicedPlane; }
 
 // Working memory of a call, in bytes: the counters, and the planes of their weighted sums.
 inline constexpr size_t BitslicedScratchBytes(int n, size_t buckets) {
@@ -51,13 +50,13 @@ struct BitslicedCall {
   const uint32_t* rows = nullptr;
   const uint32_t* ends = nullptr;
   size_t chunks = 0, buckets = 0;
-  const uint32_t* ascending = nullptr;   // the same rows in order of address: what to ask the memory for
-  const int32_t* magnitudes = nullptr;   // per bucket, with the sign
-  const int32_t* transform = nullptr;    // G, 2^n entries; |G| 2^20 fits int32
-  const uint8_t* zeros = nullptr;        // n + 1 planes of zeros
-  uint8_t* counters = nullptr;           // BitslicedScratchBytes, any content, 64-byte aligned
-  bool is_last = false;                  // nothing follows these 512 outputs
-  int32_t* narrow = nullptr;             // the sums, where 2^n times as much fits int32; 64-byte aligned; or null, then:
+  const uint32_t* ascending = nullptr;  // the same rows in order of address: what to ask the memory for
+  const int32_t* magnitudes = nullptr;  // per bucket, with the sign
+  const int32_t* transform = nullptr;   // G, 2^n entries; |G| 2^20 fits int32
+  const uint8_t* zeros = nullptr;       // n + 1 planes of zeros
+  uint8_t* counters = nullptr;          // BitslicedScratchBytes, any content, 64-byte aligned
+  bool is_last = false;                 // nothing follows these 512 outputs
+  int32_t* narrow = nullptr;            // the sums, where 2^n times as much fits int32; 64-byte aligned; or null, then:
   int64_t* wide = nullptr;
 };
 

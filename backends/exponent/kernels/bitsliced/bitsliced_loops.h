@@ -1,8 +1,8 @@
 // The loops of bitsliced.h over a vector type V, which the including file defines before:
 //   V::Load(p), v.Store(p), v ^ w, FullAdd(&sum, a, b): adds planes a and b to *sum and returns the carry,
 //   HalfAdd(&sum, a): the same with one plane,
-//   SumWhereSet(planes, weights, count, sums): sums[o] = sum of the weights of those planes of 64 bytes in which bit o is
-//   set, modulo 2^32.
+//   SumWhereSet(planes, weights, count, sums): sums[o] = sum of the weights of those planes of 64 bytes in which bit o
+//   is set, modulo 2^32.
 // Everything is in an unnamed namespace.
 #ifndef TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_LOOPS_H_
 #define TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_LOOPS_H_
@@ -220,8 +220,8 @@ void CountOf(const BitslicedCall& call) {
           if (later < total) {
             ahead[j] = call.planes + call.ascending[later] * kRowBytes;
           } else {
-            ahead[j] = call.is_last ? call.zeros
-                                    : call.planes + (call.row_count + call.ascending[later - total]) * kRowBytes;
+            ahead[j] =
+                call.is_last ? call.zeros : call.planes + (call.row_count + call.ascending[later - total]) * kRowBytes;
           }
         }
         // Whole groups; a row of zeros counts nothing.
