@@ -1,5 +1,6 @@
-// Convolution on look-up kernels: weights are decoded once per run into row panels, activations become an image of
-// pixels (conv_image.h), and tiles of outputs x positions come out in NCHW.
+// Convolution on look-up kernels: weights are decoded once per run into panels, activations become an image of pixels
+// (conv_image.h) that tiles read where they lie. Two ways: positions in lanes, which come out in NCHW but waste the lanes
+// beyond the ends of image rows; or outputs in lanes, which waste none of them but must be transposed.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -14,48 +15,83 @@
 namespace tally {
 namespace {
 
-// Positions whose sums are made before they are finished: those of all rows of a tile fit the first-level cache.
+// Positions whose sums are made before they are finished. Positions in lanes: the sums of all rows of a tile fit the
+// first-level cache; outputs in lanes: those of 32 outputs do, twice.
 constexpr size_t kMaxChunkLanes = 256;
+constexpr size_t kMaxChunkRows = 128;
 // Decoded weights beyond this are made and used in several passes over the image.
 constexpr size_t kDecodedBytes = 8 << 20;
 // Tiles read this much beyond the image.
 constexpr size_t kReadSlack = 128;
+// Groups along k that finishing a transposed sum costs more, about.
+constexpr double kTransposeGroups = 10;
+// Rows of a tile that keep the multipliers busy while each sum waits for its last addition.
+constexpr double kBusyRows = 5;
+
+double Ceil(size_t n, size_t multiple) { return static_cast<double>((n + multiple - 1) / multiple * multiple); }
+
+// Whether outputs in lanes take less time than positions in lanes: by how much of each tile is wanted.
+bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
+  const size_t outputs = static_cast<size_t>(w.out_channels_per_group()), out_w = static_cast<size_t>(w.out_w);
+  const double positions = static_cast<double>(w.out_h * w.out_w);
+  const auto rows_cost = [](size_t count) {
+    const size_t tiles = (count + kLookupRows - 1) / kLookupRows;
+    return static_cast<double>(tiles) * std::max(kBusyRows, static_cast<double>(count) / static_cast<double>(tiles)) /
+           static_cast<double>(count);
+  };
+  const double in_positions = rows_cost(outputs) * Ceil(image.lanes(), kLookupLanes / 2) / positions;
+  const double in_outputs = rows_cost(out_w) * Ceil(outputs, kLookupLanes / 2) / static_cast<double>(outputs) +
+                            kTransposeGroups / static_cast<double>(image.group_offsets().size());
+  return in_outputs < in_positions;
+}
 
 class LookupConv : public LookupNode {
  public:
   LookupConv(Problem problem, ConvImage image, const NodeContext& context, double threads)
       : LookupNode(std::move(problem), context, threads),
         image_(std::move(image)),
-        product_(kernel_table(), problem_, image_.group_offsets().size(), true, WeightRows(problem_).MaxDigitSum()) {
+        outputs_in_lanes_(PrefersOutputsInLanes(problem_.window, image_)),
+        product_(kernel_table(), problem_, image_.group_offsets().size(), !outputs_in_lanes_,
+                 WeightRows(problem_).MaxDigitSum()) {
     const Window2d& w = problem_.window;
-    product_.lane_offsets = image_.group_offsets();
-    product_.lane_step = kLookupLanes * kLookupGroup;
     conv_groups_ = static_cast<size_t>(w.group);
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
-    row_blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
-    block_rows_ = (group_outputs_ + row_blocks_ - 1) / row_blocks_;
-    // Balancing may leave the last blocks without rows.
-    row_blocks_ = (group_outputs_ + block_rows_ - 1) / block_rows_;
-    block_units_ = std::max<size_t>((product_.row_panel_bytes(block_rows_) + kLookupUnit - 1) / kLookupUnit, 1);
+    if (outputs_in_lanes_) {
+      product_.row_offsets = image_.group_offsets();
+      block_outputs_ = kLookupLanes;
+      blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
+      block_units_ = std::max<size_t>(product_.groups, 1);
+    } else {
+      product_.lane_offsets = image_.group_offsets();
+      product_.lane_step = kLookupLanes * kLookupGroup;
+      blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
+      block_outputs_ = (group_outputs_ + blocks_ - 1) / blocks_;
+      // Balancing may leave the last blocks without outputs.
+      blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
+      block_units_ = std::max<size_t>((product_.row_panel_bytes(block_outputs_) + kLookupUnit - 1) / kLookupUnit, 1);
+    }
     PackWeights();
     problem_.weights = nullptr;
 
-    const size_t share = (image_.lanes() + parts_ - 1) / parts_;
-    chunk_lanes_ = std::min(kMaxChunkLanes, (share + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
-    chunks_ = (image_.lanes() + chunk_lanes_ - 1) / chunk_lanes_;
+    // A chunk is a range of lanes, or of positions.
+    const size_t chunk_items = outputs_in_lanes_ ? positions_ : image_.lanes();
+    const size_t unit = outputs_in_lanes_ ? 1 : kLookupLanes;
+    const size_t share = (chunk_items + parts_ - 1) / parts_;
+    chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, (share + unit - 1) / unit * unit);
+    chunks_ = (chunk_items + chunk_ - 1) / chunk_;
     decode_late_ = chunks_ == 1 && w.batch == 1;
-    pass_blocks_ =
-        decode_late_ ? row_blocks_
-                     : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1, row_blocks_);
+    pass_blocks_ = decode_late_
+                       ? blocks_
+                       : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1, blocks_);
     PlanScratch();
   }
 
   absl::Status Run(const RunArgs& args) override {
     const size_t input_size = static_cast<size_t>(problem_.window.in_channels) *
                               static_cast<size_t>(problem_.window.in_h) * static_cast<size_t>(problem_.window.in_w);
-    for (size_t first = 0; first < row_blocks_; first += pass_blocks_) {
-      const size_t count = std::min(pass_blocks_, row_blocks_ - first);
+    for (size_t first = 0; first < blocks_; first += pass_blocks_) {
+      const size_t count = std::min(pass_blocks_, blocks_ - first);
       if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
@@ -72,29 +108,38 @@ class LookupConv : public LookupNode {
  private:
   size_t weight_digits() const { return static_cast<size_t>(product_.weight_digits); }
   size_t act_digits() const { return static_cast<size_t>(product_.act_digits); }
-  size_t RowsOfBlock(size_t block) const { return std::min(block_rows_, group_outputs_ - block * block_rows_); }
+  size_t OutputsOfBlock(size_t block) const { return std::min(block_outputs_, group_outputs_ - block * block_outputs_); }
 
-  // Stream: [convolution group][row block][row panel, padded to whole units].
+  // Stream: [convolution group][block of outputs][panel, padded to whole units].
   void PackWeights() {
     const int bits = problem_.w.stored_bits();
     const size_t groups = product_.groups;
-    stream_ = AlignedBuffer(StreamBytes(conv_groups_ * row_blocks_ * block_units_, bits));
-    if (product_.offset()) corrections_.assign(weight_digits() * product_.segments * problem_.outputs, 0);
+    stream_ = AlignedBuffer(StreamBytes(conv_groups_ * blocks_ * block_units_, bits));
+    // A last panel of lanes reads beyond the outputs.
+    if (product_.offset()) {
+      corrections_.assign(weight_digits() * product_.segments * problem_.outputs + kLookupLanes, 0);
+    }
     std::vector<int64_t> source(groups * kLookupGroup);
     for (size_t i = 0; i < source.size(); ++i) source[i] = image_.WeightIndex(i / kLookupGroup, i % kLookupGroup);
     WeightRows rows(problem_);
     std::vector<uint8_t> row((groups + 3) / 4 * 16, 0);
     std::vector<uint8_t> block(block_units_ * kLookupUnit);
-    for (size_t b = 0; b < conv_groups_ * row_blocks_; ++b) {
+    for (size_t b = 0; b < conv_groups_ * blocks_; ++b) {
       std::fill(block.begin(), block.end(), uint8_t{0});
-      const size_t count = RowsOfBlock(b % row_blocks_);
+      const size_t count = OutputsOfBlock(b % blocks_);
       for (size_t r = 0; r < count; ++r) {
-        const size_t o = b / row_blocks_ * group_outputs_ + b % row_blocks_ * block_rows_ + r;
+        const size_t o = b / blocks_ * group_outputs_ + b % blocks_ * block_outputs_ + r;
         const uint8_t* codes = rows.Read(o);
         for (size_t i = 0; i < source.size(); ++i) {
           row[i] = source[i] < 0 ? uint8_t{0} : codes[static_cast<size_t>(source[i])];
         }
-        FillPanelRow(row.data(), groups, r, count, block.data());
+        if (outputs_in_lanes_) {
+          for (size_t g = 0; g < groups; ++g) {
+            std::memcpy(&block[g * kLookupGroupBytes + r * kLookupGroup], &row[g * kLookupGroup], kLookupGroup);
+          }
+        } else {
+          FillPanelRow(row.data(), groups, r, count, block.data());
+        }
         if (product_.offset()) {
           AddCorrections(product_, w_digits_, row.data(), 0, groups, product_.segments * problem_.outputs,
                          problem_.outputs, &corrections_[o]);
@@ -109,12 +154,18 @@ class LookupConv : public LookupNode {
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
-    narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
-    wide_ = plan_.Add(product_.wide() ? parts_ : 0, kLookupRows * chunk_lanes_ * sizeof(int64_t), &wide_stride_);
+    // Rows of sums: one per output of a block, or, before they are transposed, one per position.
+    const size_t sums = outputs_in_lanes_ ? kLookupLanes * transposed_stride() : kLookupRows * chunk_;
+    narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
+    wide_ = plan_.Add(product_.wide() ? parts_ : 0, sums * sizeof(int64_t), &wide_stride_);
+    transposed_ = plan_.Add(outputs_in_lanes_ ? parts_ : 0,
+                            sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t)), &transposed_part_stride_);
   }
 
+  // Elements of a row of transposed sums, in whole vectors.
+  size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
   uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
-  // Row block `block` of all, as decoded block `to`.
+  // Block `block` of all, as decoded block `to`.
   void DecodeBlock(const RunArgs& args, size_t block, size_t to) const {
     for (size_t d = 0; d < weight_digits(); ++d) {
       uint8_t* digits = args.scratch + decoded_ + d * decoded_stride_ + to * block_units_ * kLookupUnit;
@@ -123,10 +174,10 @@ class LookupConv : public LookupNode {
     }
   }
 
-  // Row blocks first .. first + count - 1 of each convolution group, as [group][block].
+  // Blocks first .. first + count - 1 of each convolution group, as [group][block].
   void DecodeWeights(const RunArgs& args, size_t first, size_t count) const {
     ForEachPart(args.pool, parts_, conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
-      for (size_t b = begin; b < end; ++b) DecodeBlock(args, b / count * row_blocks_ + first + b % count, b);
+      for (size_t b = begin; b < end; ++b) DecodeBlock(args, b / count * blocks_ + first + b % count, b);
     });
   }
 
@@ -151,8 +202,9 @@ class LookupConv : public LookupNode {
         const size_t group = pair / chunks_, chunk = pair % chunks_;
         for (size_t b = count * row_part / row_parts; b < count * (row_part + 1) / row_parts; ++b) {
           size_t decoded = group * count + b;
-          if (decode_late_) DecodeBlock(args, group * row_blocks_ + first + b, decoded = part);
-          MultiplyBlock(args, part, n, group, chunk, first + b, decoded);
+          if (decode_late_) DecodeBlock(args, group * blocks_ + first + b, decoded = part);
+          outputs_in_lanes_ ? MultiplyOutputs(args, part, n, group, chunk, first + b, decoded)
+                            : MultiplyLanes(args, part, n, group, chunk, first + b, decoded);
         }
       }
     });
@@ -177,30 +229,82 @@ class LookupConv : public LookupNode {
     }
   }
 
-  // `decoded_block`: index among the decoded blocks.
-  void MultiplyBlock(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
-                     size_t decoded_block) const {
-    const size_t output = group * group_outputs_ + block * block_rows_;
-    const size_t lane = chunk * chunk_lanes_;
-    const size_t lanes = std::min(chunk_lanes_, image_.lanes() - lane);
-    const size_t position = OutputsBefore(lane), count = OutputsBefore(lane + lanes) - position;
-    Correction correction;
-    if (product_.offset()) {
-      correction.values = corrections_.data() + output;
-      correction.digit_step = product_.segments * problem_.outputs;
-      correction.segment_step = problem_.outputs;
-      correction.row_step = 1;
-    }
+  Sums PartSums(const RunArgs& args, size_t part, size_t stride) const {
     Sums sums;
     sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
-    sums.stride = chunk_lanes_;
+    sums.stride = stride;
+    return sums;
+  }
+
+  Correction OutputCorrection(size_t output) const {
+    Correction correction;
+    if (!product_.offset()) return correction;
+    correction.values = corrections_.data() + output;
+    correction.digit_step = product_.segments * problem_.outputs;
+    correction.segment_step = problem_.outputs;
+    (outputs_in_lanes_ ? correction.lane_step : correction.row_step) = 1;
+    return correction;
+  }
+
+  // Outputs in lanes: tiles of up to 12 neighbours of one image row.
+  void MultiplyOutputs(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
+                       size_t decoded_block) const {
+    const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
+    const size_t first = chunk * chunk_, count = std::min(chunk_, positions_ - first);
+    const size_t out_w = static_cast<size_t>(problem_.window.out_w);
+    const Correction correction = OutputCorrection(output);
+    const Sums all = PartSums(args, part, kLookupLanes);
+    const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
+    const uint8_t* lanes[2] = {panel, panel + decoded_stride_};
+    for (size_t done = 0; done < count;) {
+      const size_t y = (first + done) / out_w, x = (first + done) % out_w;
+      const size_t run = std::min(out_w - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
+      for (size_t t = 0; t < tiles; ++t) {
+        const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
+        const size_t from = group * image_.group_bytes() + (y * image_.pitch() + x + begin) * kLookupGroup;
+        const uint8_t* pixels[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
+        Sums sums = all;
+        sums.narrow += (done + begin) * kLookupLanes;
+        sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
+        Multiply(product_, lanes, outputs, pixels, rows, correction, sums);
+      }
+      done += run;
+    }
+    uint8_t* transposed = args.scratch + transposed_ + part * transposed_part_stride_;
+    Sums columns;
+    columns.stride = transposed_stride();
+    if (product_.wide()) {
+      columns.wide = reinterpret_cast<int64_t*>(transposed);
+      for (size_t o = 0; o < outputs; ++o) {
+        for (size_t p = 0; p < count; ++p) columns.wide[o * columns.stride + p] = all.wide[p * kLookupLanes + o];
+      }
+    } else {
+      columns.narrow = reinterpret_cast<int32_t*>(transposed);
+      kernel_table().transpose(all.narrow, count, columns.narrow, columns.stride);
+    }
+    for (size_t o = 0; o < outputs; ++o) {
+      const size_t element = (n * problem_.outputs + output + o) * positions_ + first;
+      FinishSums(product_, row_kernels_, columns, o, count, problem_.epilogue.Row(args, output + o, 0, element),
+                 Output(args) + element);
+    }
+  }
+
+  // Positions in lanes. `decoded_block`: index among the decoded blocks.
+  void MultiplyLanes(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
+                     size_t decoded_block) const {
+    const size_t output = group * group_outputs_ + block * block_outputs_;
+    const size_t lane = chunk * chunk_;
+    const size_t lanes = std::min(chunk_, image_.lanes() - lane);
+    const size_t position = OutputsBefore(lane), count = OutputsBefore(lane + lanes) - position;
+    const Correction correction = OutputCorrection(output);
+    const Sums sums = PartSums(args, part, chunk_);
     const size_t from = group * image_.group_bytes() + lane * kLookupGroup;
     const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
     const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
     const uint8_t* rows[2] = {panel, panel + decoded_stride_};
-    Multiply(product_, images, lanes, rows, RowsOfBlock(block), correction, sums);
-    for (size_t r = 0; r < RowsOfBlock(block); ++r) {
+    Multiply(product_, images, lanes, rows, OutputsOfBlock(block), correction, sums);
+    for (size_t r = 0; r < OutputsOfBlock(block); ++r) {
       if (count < lanes) {
         product_.wide() ? CloseGaps(sums.wide + r * sums.stride, lane, lanes)
                         : CloseGaps(sums.narrow + r * sums.stride, lane, lanes);
@@ -212,13 +316,14 @@ class LookupConv : public LookupNode {
   }
 
   ConvImage image_;
+  bool outputs_in_lanes_;
   Product product_;
   size_t conv_groups_ = 1;
   size_t group_outputs_ = 0;
   size_t positions_ = 0;
-  size_t row_blocks_ = 0, block_rows_ = 0;  // of outputs of one convolution group
+  size_t blocks_ = 0, block_outputs_ = 0;  // of the outputs of one convolution group
   size_t block_units_ = 0;
-  size_t chunk_lanes_ = 0, chunks_ = 0;
+  size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
   bool decode_late_ = false;  // a block is used once, right after it was decoded
   AlignedBuffer stream_;
@@ -229,6 +334,7 @@ class LookupConv : public LookupNode {
   size_t decoded_ = 0, decoded_stride_ = 0;
   size_t narrow_ = 0, narrow_stride_ = 0;
   size_t wide_ = 0, wide_stride_ = 0;
+  size_t transposed_ = 0, transposed_part_stride_ = 0;
 };
 
 }  // namespace

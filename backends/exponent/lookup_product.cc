@@ -62,7 +62,12 @@ void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t l
           const size_t begin = product.segment_begin(s);
           tile.lanes = lane_bytes[ld] + first_lane;
           tile.lane_offsets = product.lane_offsets.data() + begin;
-          tile.rows = row_panels[rd] + begin * 4 * rows;
+          if (product.row_offsets.empty()) {
+            tile.rows = row_panels[rd] + begin * 4 * rows;
+          } else {
+            tile.rows = row_panels[rd];
+            tile.row_offsets = product.row_offsets.data() + begin;
+          }
           tile.groups = product.segment_size(s);
           tile.acc = product.wide() ? term : sums.narrow + l;
           tile.acc_stride = product.wide() ? kLookupLanes : sums.stride;

@@ -40,6 +40,7 @@ struct Product {
   int weight_digits;
   std::vector<size_t> lane_offsets;  // bytes, per group: LookupTile
   size_t lane_step;                  // bytes from 32 lanes to the next
+  std::vector<size_t> row_offsets;   // of pixels, per group: LookupTile; empty: row panels
 
   bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
   bool offset() const { return act_signed && kernel->signed_offset != 0; }

@@ -146,16 +146,22 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
   Rng rng(105);
   for (size_t rows = 1; rows <= kLookupRows; ++rows) {
     for (size_t groups = 0; groups <= 9; ++groups) {
-      for (int variant = 0; variant < 8; ++variant) {
-        const bool acts_in_lanes = variant & 1, act_signed = variant & 2;
-        const size_t lanes = variant & 4 ? 32 : 16;
+      for (int variant = 0; variant < 12; ++variant) {
+        const bool act_signed = variant & 1;
+        const size_t lanes = variant & 2 ? 32 : 16;
+        // Rows are a panel of weights, a panel of activations, or pixels of activations.
+        const bool acts_in_lanes = variant / 4 == 0, pixels = variant / 4 == 2;
         LookupTile tile;
         // Groups lie anywhere, also over each other's slack.
         const size_t step = lanes * 4 + Pick(rng, 9);
         std::vector<size_t> offsets;
         for (size_t g = 0; g < groups; ++g) offsets.push_back((groups - 1 - g) * step);
         auto lane_panel = Exact<uint8_t>(groups == 0 ? 0 : (groups - 1) * step + lanes * 4);
-        auto row_panel = Exact<uint8_t>((groups + 3) / 4 * rows * 16);
+        const size_t pixel_step = rows * 4 + Pick(rng, 9);
+        std::vector<size_t> row_offsets;
+        for (size_t g = 0; g < groups; ++g) row_offsets.push_back((groups - 1 - g) * pixel_step);
+        const size_t pixel_bytes = groups == 0 ? 0 : (groups - 1) * pixel_step + rows * 4;
+        auto row_panel = Exact<uint8_t>(pixels ? pixel_bytes : (groups + 3) / 4 * rows * 16);
         std::vector<std::vector<int>> lane_digits(lanes), row_digits(rows);
         for (size_t k = 0; k < 4 * groups; ++k) {
           for (size_t l = 0; l < lanes; ++l) {
@@ -166,8 +172,8 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
           for (size_t r = 0; r < rows; ++r) {
             const int d = RandomDigit(rng, acts_in_lanes ? true : act_signed);
             row_digits[r].push_back(d);
-            row_panel[(k / 16 * rows + r) * 16 + k % 16] =
-                acts_in_lanes ? static_cast<uint8_t>(d) : Store(d, act_signed);
+            const size_t at = pixels ? row_offsets[k / 4] + 4 * r + k % 4 : (k / 16 * rows + r) * 16 + k % 16;
+            row_panel[at] = acts_in_lanes ? static_cast<uint8_t>(d) : Store(d, act_signed);
           }
         }
         const size_t stride = lanes + 5;
@@ -175,6 +181,7 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
         tile.lanes = lane_panel.get();
         tile.lane_offsets = offsets.data();
         tile.rows = row_panel.get();
+        tile.row_offsets = pixels ? row_offsets.data() : nullptr;
         tile.groups = groups;
         tile.row_count = rows;
         tile.lane_count = lanes;
@@ -194,6 +201,22 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
                 << "rows " << rows << " groups " << groups << " variant " << variant << " at " << r << ", " << l;
           }
         }
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, TransposesWholeVectorsOfRows) {
+  Rng rng(108);
+  for (size_t rows = 0; rows <= 70; ++rows) {
+    const size_t padded = (rows + 15) / 16 * 16, stride = padded + Pick(rng, 5);
+    auto from = Exact<int32_t>(padded * kLookupLanes);
+    for (size_t i = 0; i < padded * kLookupLanes; ++i) from[i] = static_cast<int32_t>(rng());
+    auto to = Exact<int32_t>(stride * (kLookupLanes - 1) + padded);
+    kernel().transpose(from.get(), rows, to.get(), stride);
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t l = 0; l < kLookupLanes; ++l) {
+        ASSERT_EQ(to[l * stride + r], from[r * kLookupLanes + l]) << rows << " rows, " << r << ", lane " << l;
       }
     }
   }

@@ -44,7 +44,8 @@ struct LookupTable {
 struct LookupTile {
   const uint8_t* lanes = nullptr;
   const size_t* lane_offsets = nullptr;  // bytes from `lanes`, one per group
-  const uint8_t* rows = nullptr;         // row panel
+  const uint8_t* rows = nullptr;         // row panel; or, with row_offsets, pixels:
+  const size_t* row_offsets = nullptr;   // row r of group g is at rows + row_offsets[g] + 4 r; lanes hold the weights
   size_t groups = 0;
   size_t row_count = 0;        // 1..12
   size_t lane_count = 0;       // 16 or 32; all are written
@@ -99,6 +100,8 @@ struct LookupKernel {
   // The same for a stream of `units` units.
   void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);
   void (*tile)(const LookupTile& tile);
+  // to[lane * to_stride + row] = from[row * 32 + lane]. Reads and writes whole multiples of 16 rows.
+  void (*transpose)(const int32_t* from, size_t rows, int32_t* to, size_t to_stride);
   void (*gemv)(const LookupGemv& gemv);
   void (*depthwise)(const LookupDepthwise& depthwise);
 };

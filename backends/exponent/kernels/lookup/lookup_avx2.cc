@@ -22,6 +22,6 @@ inline __m256i Dot(__m256i acc, __m256i act, __m256i weight) {
 namespace tally {
 
 extern const LookupKernel kLookupAvx2;
-const LookupKernel kLookupAvx2 = {kSignedOffset, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
+const LookupKernel kLookupAvx2 = {kSignedOffset, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
 
 }  // namespace tally

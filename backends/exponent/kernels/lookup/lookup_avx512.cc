@@ -133,26 +133,31 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
+enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
+
 // GCC 12 keeps accumulators in memory unless every loop over them is unrolled.
-template <int kRows, int kVectors, bool kActsInLanes>
+template <int kRows, int kVectors, Operands kOperands>
 void TileOf(const LookupTile& t) {
   __m512i acc[kRows][kVectors];
   UNROLL for (int r = 0; r < kRows; ++r) {
     UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
   }
   const size_t* offsets = t.lane_offsets;
+  const size_t* row_offsets = t.row_offsets;
   const uint8_t* rows = t.rows;
   for (size_t left = t.groups; left > 0;) {
     // Four groups lie side by side in a row's 16 bytes.
     const size_t inner = left < 4 ? left : 4;
     for (size_t i = 0; i < inner; ++i) {
       const uint8_t* lanes = t.lanes + *offsets++;
+      const uint8_t* pixels = kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ : nullptr;
       __m512i lane[kVectors];
       UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
       UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i row = BroadcastGroup(rows + 16 * r + 4 * i);
+        const __m512i row = BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r
+                                                                                        : rows + 16 * r + 4 * i);
         UNROLL for (int v = 0; v < kVectors; ++v) {
-          acc[r][v] = kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
+          acc[r][v] = kOperands == Operands::kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
                                    : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
         }
       }
@@ -167,29 +172,67 @@ void TileOf(const LookupTile& t) {
   }
 }
 
-template <int kVectors, bool kActsInLanes>
+template <int kVectors, Operands kOperands>
 void TileRows(const LookupTile& t) {
   switch (t.row_count) {
-    case 1: TileOf<1, kVectors, kActsInLanes>(t); break;
-    case 2: TileOf<2, kVectors, kActsInLanes>(t); break;
-    case 3: TileOf<3, kVectors, kActsInLanes>(t); break;
-    case 4: TileOf<4, kVectors, kActsInLanes>(t); break;
-    case 5: TileOf<5, kVectors, kActsInLanes>(t); break;
-    case 6: TileOf<6, kVectors, kActsInLanes>(t); break;
-    case 7: TileOf<7, kVectors, kActsInLanes>(t); break;
-    case 8: TileOf<8, kVectors, kActsInLanes>(t); break;
-    case 9: TileOf<9, kVectors, kActsInLanes>(t); break;
-    case 10: TileOf<10, kVectors, kActsInLanes>(t); break;
-    case 11: TileOf<11, kVectors, kActsInLanes>(t); break;
-    default: TileOf<12, kVectors, kActsInLanes>(t); break;
+    case 1: TileOf<1, kVectors, kOperands>(t); break;
+    case 2: TileOf<2, kVectors, kOperands>(t); break;
+    case 3: TileOf<3, kVectors, kOperands>(t); break;
+    case 4: TileOf<4, kVectors, kOperands>(t); break;
+    case 5: TileOf<5, kVectors, kOperands>(t); break;
+    case 6: TileOf<6, kVectors, kOperands>(t); break;
+    case 7: TileOf<7, kVectors, kOperands>(t); break;
+    case 8: TileOf<8, kVectors, kOperands>(t); break;
+    case 9: TileOf<9, kVectors, kOperands>(t); break;
+    case 10: TileOf<10, kVectors, kOperands>(t); break;
+    case 11: TileOf<11, kVectors, kOperands>(t); break;
+    default: TileOf<12, kVectors, kOperands>(t); break;
   }
 }
 
+template <Operands kOperands>
+void TileLanes(const LookupTile& t) {
+  t.lane_count > 16 ? TileRows<2, kOperands>(t) : TileRows<1, kOperands>(t);
+}
+
 void Tile(const LookupTile& t) {
-  if (t.acts_in_lanes) {
-    t.lane_count > 16 ? TileRows<2, true>(t) : TileRows<1, true>(t);
+  if (t.row_offsets != nullptr) {
+    TileLanes<Operands::kWeightsInLanesPixels>(t);
   } else {
-    t.lane_count > 16 ? TileRows<2, false>(t) : TileRows<1, false>(t);
+    t.acts_in_lanes ? TileLanes<Operands::kActsInLanes>(t) : TileLanes<Operands::kWeightsInLanes>(t);
+  }
+}
+
+// Rows and columns of 16 x 16 elements, `from` rows 32 apart.
+void Transpose16(const int32_t* from, int32_t* to, size_t to_stride) {
+  __m512i r[16], t[16];
+  UNROLL for (int i = 0; i < 16; ++i) r[i] = Load(from + kLookupLanes * i);
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  // r[4 i + j]: in each quarter q, rows 4 i .. 4 i + 3 of column 4 q + j.
+  UNROLL for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (size_t j = 0; j < 4; ++j) {
+    const __m512i even0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), odd0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD);
+    const __m512i even1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+    const __m512i odd1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
+    Store(to + j * to_stride, _mm512_shuffle_i32x4(even0, even1, 0x88));
+    Store(to + (4 + j) * to_stride, _mm512_shuffle_i32x4(odd0, odd1, 0x88));
+    Store(to + (8 + j) * to_stride, _mm512_shuffle_i32x4(even0, even1, 0xDD));
+    Store(to + (12 + j) * to_stride, _mm512_shuffle_i32x4(odd0, odd1, 0xDD));
+  }
+}
+
+void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
+  for (size_t r = 0; r < rows; r += 16, from += 16 * kLookupLanes, to += 16) {
+    Transpose16(from, to, to_stride);
+    Transpose16(from + 16, to + 16 * to_stride, to_stride);
   }
 }
 
@@ -337,6 +380,6 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupAvx512;
-const LookupKernel kLookupAvx512 = {128, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
+const LookupKernel kLookupAvx512 = {128, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
 
 }  // namespace tally

@@ -20,6 +20,6 @@ inline __m256i Dot(__m256i acc, __m256i act, __m256i weight) {
 namespace tally {
 
 extern const LookupKernel kLookupAvxVnni;
-const LookupKernel kLookupAvxVnni = {kSignedOffset, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
+const LookupKernel kLookupAvxVnni = {kSignedOffset, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
 
 }  // namespace tally

@@ -50,7 +50,8 @@ void Tile(const LookupTile& t) {
     int32_t* acc = t.acc + r * t.acc_stride;
     for (size_t l = 0; l < t.lane_count; ++l) acc[l] = 0;
     for (size_t g = 0; g < t.groups; ++g) {
-      const uint8_t* row = t.rows + (g / 4 * t.row_count + r) * 16 + g % 4 * kLookupGroup;
+      const uint8_t* row = t.row_offsets != nullptr ? t.rows + t.row_offsets[g] + r * kLookupGroup
+                                                    : t.rows + (g / 4 * t.row_count + r) * 16 + g % 4 * kLookupGroup;
       const uint8_t* lanes = t.lanes + t.lane_offsets[g];
       for (size_t l = 0; l < t.lane_count; ++l) {
         const uint8_t* lane = lanes + l * kLookupGroup;
@@ -59,6 +60,12 @@ void Tile(const LookupTile& t) {
         acc[l] = static_cast<int32_t>(static_cast<uint32_t>(acc[l]) + static_cast<uint32_t>(dot));
       }
     }
+  }
+}
+
+void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t l = 0; l < kLookupLanes; ++l) to[l * to_stride + r] = from[r * kLookupLanes + l];
   }
 }
 
@@ -97,6 +104,6 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupScalar;
-const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Tile, Gemv, Depthwise};
+const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
 
 }  // namespace tally

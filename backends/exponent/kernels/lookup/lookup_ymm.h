@@ -188,22 +188,29 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   ForBits<DecodeBits>(table.bits, stream, units, table, digits);
 }
 
+enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
+
 // Rows first_row .. first_row + kRows - 1 and 16 lanes from first_lane on: as much as 16 registers hold.
-template <int kRows, bool kActsInLanes, bool kSigned>
+template <int kRows, Operands kOperands, bool kSigned>
 void TileOf(const LookupTile& t, size_t first_row, size_t first_lane) {
+  constexpr bool kActsInLanes = kOperands == Operands::kActsInLanes;
   __m256i acc[kRows][2];
   UNROLL for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
   const uint8_t* first = t.lanes + first_lane * kLookupGroup;
   const size_t* offsets = t.lane_offsets;
+  const size_t* row_offsets = t.row_offsets;
   const uint8_t* rows = t.rows + first_row * 16;
   for (size_t left = t.groups; left > 0;) {
     // Four groups lie side by side in a row's 16 bytes.
     const size_t inner = left < 4 ? left : 4;
     for (size_t i = 0; i < inner; ++i) {
       const uint8_t* lanes = first + *offsets++;
+      const uint8_t* pixels =
+          kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ + 4 * first_row : nullptr;
       const __m256i lane0 = Load(lanes), lane1 = Load(lanes + 32);
       UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m256i row = BroadcastGroup(rows + 16 * r + 4 * i);
+        const __m256i row = BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r
+                                                                                        : rows + 16 * r + 4 * i);
         acc[r][0] = kActsInLanes ? Dot<kSigned>(acc[r][0], lane0, row) : Dot<kSigned>(acc[r][0], row, lane0);
         acc[r][1] = kActsInLanes ? Dot<kSigned>(acc[r][1], lane1, row) : Dot<kSigned>(acc[r][1], row, lane1);
       }
@@ -218,25 +225,57 @@ void TileOf(const LookupTile& t, size_t first_row, size_t first_lane) {
   }
 }
 
-template <bool kActsInLanes, bool kSigned>
+template <Operands kOperands, bool kSigned>
 void TileRows(const LookupTile& t) {
   for (size_t lane = 0; lane < t.lane_count; lane += 16) {
     size_t row = 0;
-    for (; row + 4 <= t.row_count; row += 4) TileOf<4, kActsInLanes, kSigned>(t, row, lane);
+    for (; row + 4 <= t.row_count; row += 4) TileOf<4, kOperands, kSigned>(t, row, lane);
     switch (t.row_count - row) {
-      case 1: TileOf<1, kActsInLanes, kSigned>(t, row, lane); break;
-      case 2: TileOf<2, kActsInLanes, kSigned>(t, row, lane); break;
-      case 3: TileOf<3, kActsInLanes, kSigned>(t, row, lane); break;
+      case 1: TileOf<1, kOperands, kSigned>(t, row, lane); break;
+      case 2: TileOf<2, kOperands, kSigned>(t, row, lane); break;
+      case 3: TileOf<3, kOperands, kSigned>(t, row, lane); break;
       default: break;
     }
   }
 }
 
+template <Operands kOperands>
+void TileSigns(const LookupTile& t) {
+  t.act_signed ? TileRows<kOperands, true>(t) : TileRows<kOperands, false>(t);
+}
+
 void Tile(const LookupTile& t) {
-  if (t.acts_in_lanes) {
-    t.act_signed ? TileRows<true, true>(t) : TileRows<true, false>(t);
+  if (t.row_offsets != nullptr) {
+    TileSigns<Operands::kWeightsInLanesPixels>(t);
   } else {
-    t.act_signed ? TileRows<false, true>(t) : TileRows<false, false>(t);
+    t.acts_in_lanes ? TileSigns<Operands::kActsInLanes>(t) : TileSigns<Operands::kWeightsInLanes>(t);
+  }
+}
+
+// Rows and columns of 8 x 8 elements, `from` rows 32 apart.
+void Transpose8(const int32_t* from, int32_t* to, size_t to_stride) {
+  __m256i r[8], t[8];
+  UNROLL for (int i = 0; i < 8; ++i) r[i] = Load(from + static_cast<size_t>(i) * kLookupLanes);
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  // r[4 i + j]: in each half h, rows 4 i .. 4 i + 3 of column 4 h + j.
+  UNROLL for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (size_t j = 0; j < 4; ++j) {
+    Store(to + j * to_stride, _mm256_permute2x128_si256(r[j], r[4 + j], 0x20));
+    Store(to + (4 + j) * to_stride, _mm256_permute2x128_si256(r[j], r[4 + j], 0x31));
+  }
+}
+
+void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
+  for (size_t r = 0; r < rows; r += 8, from += 8 * kLookupLanes, to += 8) {
+    for (size_t l = 0; l < kLookupLanes; l += 8) Transpose8(from + l, to + l * to_stride, to_stride);
   }
 }
 
