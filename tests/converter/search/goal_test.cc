@@ -98,7 +98,8 @@ TEST(Convert, MaxDropTakesFewerBitsTheMoreMayBeLost) {
     const auto result = ConvertToy(options);
     ASSERT_TRUE(result.ok()) << result.status();
     if (result->report.goal_reached) {
-      EXPECT_LE(result->report.drop.drop - result->report.drop.standard_error, drop);
+      // Counting may overrule an expected drop by two standard errors only.
+      EXPECT_LE(result->report.drop.drop - 2 * result->report.drop.standard_error, drop);
       EXPECT_DOUBLE_EQ(result->report.drop.drop, result->report.float_value - result->report.quantized_value);
     }
     // More than 6 only where the goal is out of reach with them.
