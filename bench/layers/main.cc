@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <map>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "backends/exponent/exponent.h"
 #include "bench/layers/candidate.h"
@@ -246,7 +245,17 @@ class Benchmark {
   std::vector<tools::SkippedSession> skipped_;
 };
 
+// Starts the program anew with glibc asking for huge pages, which it reads when a process begins: without them walks of
+// page tables, and not the weights, take the time of a cold layer. Both sides get them.
+void AskForHugePages(char** argv) {
+  constexpr char kTunables[] = "GLIBC_TUNABLES";
+  if (std::getenv(kTunables) != nullptr) return;
+  setenv(kTunables, "glibc.malloc.hugetlb=1", 1);
+  execv("/proc/self/exe", argv);
+}
+
 int Main(int argc, char** argv) {
+  AskForHugePages(argv);
   tools::PrepareProcess();
   CLI::App app("Times single layers on several implementations, in turns, and checks their answers.",
                "tally_bench_layers");
