@@ -14,8 +14,6 @@ namespace tally {
 namespace {
 
 constexpr size_t kMaxRows = size_t{1} << 20;
-// How much longer a product takes when its weight comes from memory, about.
-constexpr double kStreamFactor = 8;
 // Rows that are sorted by bucket together: what is being read and what is being fetched share the L2 cache.
 constexpr size_t kChunkRows = 1024;
 
@@ -23,8 +21,8 @@ class BitslicedGemm : public CompiledNode {
  public:
   BitslicedGemm(Problem problem, const NodeContext& context, size_t parts)
       : problem_(std::move(problem)),
-        entry_(ChooseBitsliced(context.cpu)),
-        row_kernels_(ChooseRowKernels(context.cpu)),
+        entry_(ChooseKernel(BitslicedKernels(), context.cpu)),
+        row_kernels_(*ChooseKernel(RowKernelTable(), context.cpu).kernel),
         parts_(parts),
         blocks_((problem_.outputs + kBitslicedOutputs - 1) / kBitslicedOutputs),
         row_bytes_(static_cast<size_t>(problem_.w.stored_bits()) * kBitslicedPlane),
@@ -129,12 +127,10 @@ class BitslicedGemm : public CompiledNode {
       BitslicedCall call = shared;
       call.counters = args.scratch + counters_ + part * counters_stride_;
       uint8_t* sums = args.scratch + sums_ + part * sums_stride_;
-      int64_t* wide = reinterpret_cast<int64_t*>(sums);
-      int32_t* narrow = reinterpret_cast<int32_t*>(sums);
       if (is_wide_) {
-        call.wide = wide;
+        call.wide = reinterpret_cast<int64_t*>(sums);
       } else {
-        call.narrow = narrow;
+        call.narrow = reinterpret_cast<int32_t*>(sums);
       }
       for (size_t b = begin; b < end; ++b) {
         call.is_last = b + 1 == blocks_;
@@ -145,9 +141,9 @@ class BitslicedGemm : public CompiledNode {
         const EpilogueRow row = problem_.epilogue.Row(args, o, 1, element);
         float* out = static_cast<float*>(args.outputs[0]) + element;
         if (is_wide_) {
-          FinishRow(wide, count, row, out);
+          FinishRow(call.wide, count, row, out);
         } else {
-          FinishRow(narrow, count, row, out, row_kernels_);
+          FinishRow(call.narrow, count, row, out, row_kernels_);
         }
       }
     });
@@ -156,7 +152,7 @@ class BitslicedGemm : public CompiledNode {
   static constexpr uint8_t kNone = 255;
 
   Problem problem_;
-  BitslicedEntry entry_;
+  IsaEntry<BitslicedKernel> entry_;
   const RowKernels& row_kernels_;
   size_t parts_;
   size_t blocks_;  // of 512 outputs
@@ -190,9 +186,9 @@ absl::Status SupportsBitsliced(const Problem& problem) {
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileBitslicedGemm(Problem problem, const NodeContext& context,
                                                                    const ExponentOptions& options) {
-  const double threads = problem.products() / static_cast<double>(std::max<size_t>(problem.rows, 1)) /
-                         options.products_per_thread * kStreamFactor;
-  const size_t parts = static_cast<size_t>(std::clamp<double>(threads, 1, std::max(context.num_threads, 1)));
+  // Rows of the input run one after the other.
+  const double products = static_cast<double>(problem.outputs) * static_cast<double>(problem.k);
+  const size_t parts = PartsFor(context, products * kStreamFactor, options.products_per_thread);
   return std::unique_ptr<CompiledNode>(new BitslicedGemm(std::move(problem), context, parts));
 }
 

@@ -1,9 +1,8 @@
 // Convolution on look-up kernels: weights are decoded once per run into panels, activations become an image of pixels
-// (conv_image.h) that tiles read where they lie. Two ways: positions in lanes, which come out in NCHW but waste the lanes
-// beyond the ends of image rows; or outputs in lanes, which waste none of them but must be transposed.
+// (conv_image.h) that tiles read where they lie. Two ways: positions in lanes, which come out in NCHW but waste the
+// lanes beyond the ends of image rows; or outputs in lanes, which waste none of them but must be transposed.
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "backends/exponent/conv_image.h"
@@ -47,8 +46,8 @@ bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
 
 class LookupConv : public LookupNode {
  public:
-  LookupConv(Problem problem, ConvImage image, const NodeContext& context, double threads)
-      : LookupNode(std::move(problem), context, threads),
+  LookupConv(Problem problem, ConvImage image, const NodeContext& context, size_t parts)
+      : LookupNode(std::move(problem), context, parts),
         image_(std::move(image)),
         outputs_in_lanes_(PrefersOutputsInLanes(problem_.window, image_)),
         product_(kernel_table(), problem_, image_.group_offsets().size(), !outputs_in_lanes_,
@@ -108,7 +107,9 @@ class LookupConv : public LookupNode {
  private:
   size_t weight_digits() const { return static_cast<size_t>(product_.weight_digits); }
   size_t act_digits() const { return static_cast<size_t>(product_.act_digits); }
-  size_t OutputsOfBlock(size_t block) const { return std::min(block_outputs_, group_outputs_ - block * block_outputs_); }
+  size_t OutputsOfBlock(size_t block) const {
+    return std::min(block_outputs_, group_outputs_ - block * block_outputs_);
+  }
 
   // Stream: [convolution group][block of outputs][panel, padded to whole units].
   void PackWeights() {
@@ -164,6 +165,7 @@ class LookupConv : public LookupNode {
 
   // Elements of a row of transposed sums, in whole vectors.
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
+
   uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
   // Block `block` of all, as decoded block `to`.
   void DecodeBlock(const RunArgs& args, size_t block, size_t to) const {
@@ -341,10 +343,10 @@ class LookupConv : public LookupNode {
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupConv(Problem problem, const NodeContext& context,
                                                                 const ExponentOptions& options) {
-  const double threads = problem.products() / options.products_per_thread;
-  if (FitsDepthwise(problem)) return CompileLookupDepthwise(std::move(problem), context, threads);
+  if (FitsDepthwise(problem)) return CompileLookupDepthwise(std::move(problem), context, options);
   TALLY_ASSIGN_OR_RETURN(ConvImage image, ConvImage::Create(problem.window));
-  return std::unique_ptr<CompiledNode>(new LookupConv(std::move(problem), std::move(image), context, threads));
+  const size_t parts = PartsFor(context, problem.products(), options.products_per_thread);
+  return std::unique_ptr<CompiledNode>(new LookupConv(std::move(problem), std::move(image), context, parts));
 }
 
 }  // namespace tally

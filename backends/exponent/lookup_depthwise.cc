@@ -26,13 +26,13 @@ constexpr size_t kSlots = 4;
 // The session's arena limit decides; this one only keeps sizes from wrapping.
 constexpr int64_t kMaxPlaneBytes = int64_t{1} << 36;
 constexpr size_t kReadSlack = 128;
-// How much longer a product takes here than in a tile, about.
-constexpr double kStreamFactor = 16;
+// How much longer a product takes here than in a tile, about: there are few for each byte that comes and goes.
+constexpr double kDepthwiseFactor = 16;
 
 class LookupDepthwiseNode : public LookupNode {
  public:
-  LookupDepthwiseNode(Problem problem, const NodeContext& context, double threads, size_t rows, size_t columns)
-      : LookupNode(std::move(problem), context, threads),
+  LookupDepthwiseNode(Problem problem, const NodeContext& context, size_t parts, size_t rows, size_t columns)
+      : LookupNode(std::move(problem), context, parts),
         product_(kernel_table(), problem_, 0, true, 0),
         rows_(rows),
         columns_(columns) {
@@ -223,7 +223,7 @@ bool FitsDepthwise(const Problem& problem) {
 }
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context,
-                                                                     double threads) {
+                                                                     const ExponentOptions& options) {
   const Window2d& w = problem.window;
   // Extents are below 2^31, so the products stay within 2^62 and the sums within 2^63.
   const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
@@ -231,9 +231,9 @@ absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem pro
   if (rows > kMaxPlaneBytes / columns) {
     return MakeError(ErrorId::kLimitArena, absl::StrCat("a padded plane of ", rows, " x ", columns, " is too large"));
   }
-  // Few products for each byte that comes and goes.
+  const size_t parts = PartsFor(context, problem.products() * kDepthwiseFactor, options.products_per_thread);
   return std::unique_ptr<CompiledNode>(new LookupDepthwiseNode(
-      std::move(problem), context, threads * kStreamFactor, static_cast<size_t>(rows), static_cast<size_t>(columns)));
+      std::move(problem), context, parts, static_cast<size_t>(rows), static_cast<size_t>(columns)));
 }
 
 }  // namespace tally

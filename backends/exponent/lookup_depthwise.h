@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "backends/exponent/exponent.h"
 #include "backends/exponent/problem.h"
 
 namespace tally {
@@ -14,7 +15,7 @@ bool FitsDepthwise(const Problem& problem);
 
 // REQUIRES: FitsDepthwise(problem). Error: kLimitArena when padding makes a plane absurdly large.
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupDepthwise(Problem problem, const NodeContext& context,
-                                                                     double threads);
+                                                                     const ExponentOptions& options);
 
 }  // namespace tally
 

@@ -12,15 +12,13 @@ namespace {
 
 // Decoded bytes of a chunk of outputs, for the L2 cache.
 constexpr size_t kChunkBytes = 256 << 10;
-// How much longer a product takes when its weight comes from memory, about.
-constexpr double kStreamFactor = 8;
 // Outputs that an epilogue call finishes at a time, at most.
 constexpr size_t kMaxChunkLanes = 256;
 
 class LookupGemm : public LookupNode {
  public:
-  LookupGemm(Problem problem, const NodeContext& context, double threads)
-      : LookupNode(std::move(problem), context, threads),
+  LookupGemm(Problem problem, const NodeContext& context, size_t parts)
+      : LookupNode(std::move(problem), context, parts),
         product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, WeightRows(problem_).MaxDigitSum()),
         blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes),
         digit_rows_(problem_.rows * static_cast<size_t>(product_.act_digits)) {
@@ -268,10 +266,9 @@ class LookupGemm : public LookupNode {
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context,
                                                                 const ExponentOptions& options) {
-  double threads = problem.products() / options.products_per_thread;
-  // Where every weight is used but a few times, memory is what takes the time, and there is one wait, not several.
-  if (problem.rows <= kLookupMaxGemvRows) threads *= kStreamFactor;
-  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, threads));
+  const double work = problem.products() * (problem.rows <= kLookupMaxGemvRows ? kStreamFactor : 1);
+  const size_t parts = PartsFor(context, work, options.products_per_thread);
+  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, parts));
 }
 
 }  // namespace tally

@@ -15,8 +15,8 @@ constexpr uint64_t kMaxDigit = 127;
 
 class LookupMatMul : public LookupNode {
  public:
-  LookupMatMul(Problem problem, const NodeContext& context, double threads)
-      : LookupNode(std::move(problem), context, threads),
+  LookupMatMul(Problem problem, const NodeContext& context, size_t parts)
+      : LookupNode(std::move(problem), context, parts),
         product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, kMaxDigit * problem_.k) {
     const size_t weight_digits = static_cast<size_t>(product_.weight_digits);
     const size_t per_lane = std::max<size_t>(product_.groups * 4 * weight_digits, 1);
@@ -168,8 +168,8 @@ class LookupMatMul : public LookupNode {
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupMatMul(Problem problem, const NodeContext& context,
                                                                   const ExponentOptions& options) {
-  const double threads = problem.products() / options.products_per_thread;
-  return std::unique_ptr<CompiledNode>(new LookupMatMul(std::move(problem), context, threads));
+  const size_t parts = PartsFor(context, problem.products(), options.products_per_thread);
+  return std::unique_ptr<CompiledNode>(new LookupMatMul(std::move(problem), context, parts));
 }
 
 }  // namespace tally

@@ -2,7 +2,6 @@
 #ifndef TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
 #define TALLY_BACKENDS_EXPONENT_LOOKUP_PRODUCT_H_
 
-#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -27,7 +26,7 @@ struct Digits {
 struct Product {
   // `weight_sum`: an upper bound of sum |digit| over k of any one output's weights, which decides whether k must be
   // split for the int32 accumulators.
-  // Lanes are panels, one after the other, until the last two fields say otherwise.
+  // Lanes and rows are panels, one after the other, until the last three fields say otherwise.
   Product(const LookupKernel& kernel, const Problem& problem, size_t groups, bool acts_in_lanes, uint64_t weight_sum);
 
   const LookupKernel* kernel;
@@ -118,12 +117,11 @@ class LookupNode : public CompiledNode {
   std::string isa() const override { return IsaName(entry_.isa); }
 
  protected:
-  // At most `threads` of the context's threads take part.
-  LookupNode(Problem problem, const NodeContext& context, double threads)
+  LookupNode(Problem problem, const NodeContext& context, size_t parts)
       : problem_(std::move(problem)),
-        entry_(ChooseLookup(context.cpu)),
-        row_kernels_(ChooseRowKernels(context.cpu)),
-        parts_(static_cast<size_t>(std::clamp<double>(threads, 1, std::max(context.num_threads, 1)))),
+        entry_(ChooseKernel(LookupKernels(), context.cpu)),
+        row_kernels_(*ChooseKernel(RowKernelTable(), context.cpu).kernel),
+        parts_(parts),
         a_digits_(problem_.a, entry_.kernel->signed_offset),
         w_digits_(problem_.w, 0) {}
 
@@ -133,7 +131,7 @@ class LookupNode : public CompiledNode {
   const LookupKernel& kernel_table() const { return *entry_.kernel; }
 
   Problem problem_;
-  LookupEntry entry_;
+  IsaEntry<LookupKernel> entry_;
   const RowKernels& row_kernels_;
   size_t parts_;  // threads
   Digits a_digits_;

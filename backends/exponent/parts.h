@@ -2,11 +2,22 @@
 #ifndef TALLY_BACKENDS_EXPONENT_PARTS_H_
 #define TALLY_BACKENDS_EXPONENT_PARTS_H_
 
+#include <algorithm>
 #include <cstddef>
 
+#include "runtime/backend/backend.h"
 #include "runtime/core/thread_pool.h"
 
 namespace tally {
+
+// How much longer a product takes than in a tile where its weight comes from memory and is used but a few times, about.
+inline constexpr double kStreamFactor = 8;
+
+// How many of the context's threads take part in `products` products (in a tile): each gets `products_per_thread`.
+inline size_t PartsFor(const NodeContext& context, double products, double products_per_thread) {
+  const double most = context.num_threads > 1 ? context.num_threads : 1;
+  return static_cast<size_t>(std::clamp(products / products_per_thread, 1.0, most));
+}
 
 // Calls fn(part, begin, end) for parts 0 .. parts - 1 of [0, items); empty parts are left out.
 template <typename Fn>

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "backends/all/all.h"
 #include "backends/exponent/exponent.h"
 #include "format/error.h"
@@ -22,7 +21,7 @@ class NodeCandidate : public Candidate {
     size_t scratch = 0;
     for (size_t copies = 1; candidate->nodes_.size() < copies;) {
       TALLY_ASSIGN_OR_RETURN(std::unique_ptr<CompiledNode> node, backend.Compile(context));
-      if (candidate->nodes_.empty()) copies = CopyCount(spec, node->resident_weight_bytes());
+      if (candidate->nodes_.empty()) copies = CopyCount(spec.weight_bytes, node->resident_weight_bytes());
       scratch = node->scratch_bytes();
       candidate->nodes_.push_back(std::move(node));
     }

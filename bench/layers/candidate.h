@@ -51,10 +51,8 @@ absl::StatusOr<std::unique_ptr<Candidate>> MakeOneDnnCandidate(const Layer& laye
 absl::StatusOr<std::unique_ptr<Candidate>> MakeXnnpackCandidate(const Layer& layer, const CandidateSpec& spec,
                                                                 bool quantized);
 
-// How many copies of `one` bytes fill spec.weight_bytes.
-inline size_t CopyCount(const CandidateSpec& spec, size_t one) {
-  return one == 0 ? 1 : (spec.weight_bytes + one - 1) / one + (spec.weight_bytes == 0 ? 1 : 0);
-}
+// How many copies of `one` bytes fill `bytes`, at least one.
+inline size_t CopyCount(size_t bytes, size_t one) { return bytes == 0 || one == 0 ? 1 : (bytes + one - 1) / one; }
 
 }  // namespace tally::bench
 

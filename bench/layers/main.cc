@@ -82,22 +82,16 @@ class Benchmark {
     }
     if (problems.empty()) return MakeError(ErrorId::kUsage, "expected --problem or --problems; see --help");
     TALLY_RETURN_IF_ERROR(tools::CheckOutputs({{"--json", options_.json}}, {options_.problem_file}));
-    const size_t total = problems.size() * options_.num_threads.size() * options_.bits.size() * options_.batch.size() *
-                         options_.zero_fraction.size();
-    size_t done = 0;
+    const std::vector<LayerSettings> settings = AllSettings();
+    const double total = static_cast<double>(options_.num_threads.size() * problems.size() * settings.size());
+    double done = 0;
     for (int threads : options_.num_threads) {
       TALLY_ASSIGN_OR_RETURN(pool_, ThreadPool::Create(threads));
       peak_ = PeakMacsPerSecond(cpu_, pool_.get());
       for (const Problem& problem : problems) {
-        for (int bits : options_.bits) {
-          for (int64_t batch : options_.batch) {
-            for (double zero_fraction : options_.zero_fraction) {
-              progress_.Update(problem.text, static_cast<double>(done++) / static_cast<double>(total));
-              const Grid grid = options_.activation_grid == "q14" ? Grid::kQ14 : Grid::kQ7;
-              TALLY_RETURN_IF_ERROR(Measure(
-                  problem, {bits, options_.activation_bits, grid, options_.signed_activations, batch, zero_fraction}));
-            }
-          }
+        for (const LayerSettings& s : settings) {
+          progress_.Update(problem.text, done++ / total);
+          TALLY_RETURN_IF_ERROR(Measure(problem, s));
         }
       }
     }
@@ -106,13 +100,26 @@ class Benchmark {
   }
 
  private:
+  std::vector<LayerSettings> AllSettings() const {
+    const Grid grid = options_.activation_grid == "q14" ? Grid::kQ14 : Grid::kQ7;
+    std::vector<LayerSettings> all;
+    for (int bits : options_.bits) {
+      for (int64_t batch : options_.batch) {
+        for (double zeros : options_.zero_fraction) {
+          all.push_back({bits, options_.activation_bits, grid, options_.signed_activations, batch, zeros});
+        }
+      }
+    }
+    return all;
+  }
+
   absl::Status Measure(const Problem& problem, const LayerSettings& settings) {
     TALLY_ASSIGN_OR_RETURN(const Layer layer, Layer::Create(problem, settings));
-    const bool cold = options_.cache == "cold";
+    const size_t copied_bytes = options_.cache == "cold" ? static_cast<size_t>(ColdBytes(options_)) : 0;
     std::vector<std::unique_ptr<Candidate>> candidates;
     for (const std::string& backend : options_.backends) {
-      CandidateSpec spec{backend, options_.kernel, cpu_, pool_, cold ? static_cast<size_t>(ColdBytes(options_)) : 0};
-      absl::StatusOr<std::unique_ptr<Candidate>> candidate = MakeCandidate(layer, spec);
+      absl::StatusOr<std::unique_ptr<Candidate>> candidate =
+          MakeCandidate(layer, {backend, options_.kernel, cpu_, pool_, copied_bytes});
       absl::Status status = candidate.status();
       if (status.ok()) status = (*candidate)->Run(0);
       if (status.ok()) status = (*candidate)->Check();
@@ -131,8 +138,7 @@ class Benchmark {
     size_t least = candidates[0]->bytes_moved();
     for (const auto& c : candidates) least = std::min(least, c->bytes_moved());
     const size_t read_bytes = (least + 255) / 256 * 256;
-    const size_t read_copies =
-        CopyCount({"", "", {}, nullptr, cold ? static_cast<size_t>(ColdBytes(options_)) : 0}, read_bytes);
+    const size_t read_copies = CopyCount(copied_bytes, read_bytes);
     AlignedBuffer stream(read_bytes * read_copies);
     std::memset(stream.data(), 1, stream.size());
     std::vector<Contestant> contestants = {{[&](size_t copy) {

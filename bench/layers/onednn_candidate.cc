@@ -36,21 +36,12 @@ class OneDnnCandidate : public Candidate {
     const DotLayouts layouts =
         onednn::MakeDotLayouts(node, node.window.in_channels_per_group(), dnnl::memory::data_type::f32);
     onednn::ScopedThreads threads(spec.pool->num_threads());
-    const auto product = [&](const DotLayouts& l, const DotPrimitive& p) {
-      return Product{p.primitive, p.description, l, p.weights};
-    };
-    std::vector<Product> products;
-    products.push_back(
-        product(layouts, onednn::MakeDotPrimitive(node, layouts, false, onednn::UserScratchpad(), engine_)));
-    if (!node.is_conv) products.push_back(MatMul(layouts));
-    double best = 1e300;
-    for (Product& p : products) {
-      const double seconds = products.size() == 1 ? 0 : Seconds(p);
-      if (seconds >= best) continue;
-      chosen_ = p;
-      best = seconds;
+    chosen_ = Product{onednn::MakeDotPrimitive(node, layouts, false, onednn::UserScratchpad(), engine_), layouts};
+    if (!node.is_conv) {
+      const Product matmul = MatMul(layouts);
+      if (Seconds(matmul) < Seconds(*chosen_)) chosen_ = matmul;
     }
-    const size_t copies = CopyCount(spec, chosen_->weights.get_size());
+    const size_t copies = CopyCount(spec.weight_bytes, chosen_->dot.weights.get_size());
     weights_.push_back(Pack(*chosen_));
     while (weights_.size() < copies) {
       weights_.emplace_back(weights_[0].size());
@@ -85,10 +76,8 @@ class OneDnnCandidate : public Candidate {
 
  private:
   struct Product {
-    dnnl::primitive primitive;
-    dnnl::primitive_desc_base description;
+    DotPrimitive dot;
     DotLayouts layouts;
-    dnnl::memory::desc weights;
   };
 
   // The product as [rows, k] x [k, outputs].
@@ -100,18 +89,18 @@ class OneDnnCandidate : public Candidate {
     l.any_weights = memory::desc({w.in_channels, w.out_channels}, memory::data_type::s8, memory::format_tag::any);
     const dnnl::matmul::desc d(l.source, l.any_weights, l.destination);
     const dnnl::matmul::primitive_desc pd(d, onednn::UserScratchpad(), engine_);
-    return {dnnl::matmul(pd), pd, l, pd.weights_desc()};
+    return {{dnnl::matmul(pd), pd, pd.weights_desc()}, l};
   }
 
   AlignedBuffer Pack(const Product& p) const {
-    return onednn::ReorderWeights(p.layouts.plain_weights, layer_.weights().data(), p.weights, engine_, stream_);
+    return onednn::ReorderWeights(p.layouts.plain_weights, layer_.weights().data(), p.dot.weights, engine_, stream_);
   }
 
   onednn::Executable Bind(const Product& p) const {
-    return onednn::Executable(p.primitive, p.description,
+    return onednn::Executable(p.dot.primitive, p.dot.description,
                               {{DNNL_ARG_SRC, p.layouts.source, source_.data()},
                                {DNNL_ARG_DST, p.layouts.destination, output_.data()},
-                               {DNNL_ARG_WEIGHTS, p.weights, nullptr}},
+                               {DNNL_ARG_WEIGHTS, p.dot.weights, nullptr}},
                               engine_);
   }
 

@@ -59,9 +59,7 @@ absl::Status ReadConv(const std::vector<std::string>& parts, Problem* problem) {
   if (w.in_channels % w.group != 0 || w.out_channels % w.group != 0) {
     return malformed(absl::StrCat(w.group, " groups do not divide the channels"));
   }
-  // A kernel of one row, as in 1xS, is padded along its width alone.
-  w.pad_top = w.pad_bottom = w.kernel_h == 1 ? 0 : pad;
-  w.pad_left = w.pad_right = w.kernel_w == 1 ? 0 : w.kernel_h == 1 && parts.size() <= 5 ? w.kernel_w / 2 : pad;
+  w.pad_top = w.pad_bottom = w.pad_left = w.pad_right = pad;
   if (w.in_h + 2 * w.pad_top < w.kernel_h || w.in_w + 2 * w.pad_left < w.kernel_w) {
     return malformed("the kernel is larger than the padded input");
   }

@@ -36,7 +36,7 @@ class XnnpackCandidate : public Candidate {
     // Depthwise: [C][R][S] -> [R][S][C], else [O][C][R][S] -> [O][R][S][C].
     is_depthwise() ? Transpose(1, w.out_channels, w.kernel_h * w.kernel_w)
                    : Transpose(w.out_channels, w.in_channels_per_group(), w.kernel_h * w.kernel_w);
-    const size_t copies = CopyCount(spec_, resident_weight_bytes());
+    const size_t copies = CopyCount(spec_.weight_bytes, resident_weight_bytes());
     while (operators_.size() < copies) {
       xnn_operator_t op = nullptr;
       TALLY_RETURN_IF_ERROR(StatusOf(CreateOperator(&op), "cannot create the layer"));

@@ -32,7 +32,7 @@ void BM_Encode(benchmark::State& state, Grid grid, int bits) {
   const std::vector<float> x = Values();
   std::vector<uint8_t> codes(kCount), expected(kCount);
   EncodeCounters counters;
-  const RowKernels& rows = ChooseRowKernels(DetectCpu());
+  const RowKernels& rows = *ChooseKernel(RowKernelTable(), DetectCpu()).kernel;
   EncodeCodes(encoder, x.data(), kCount, codes.data(), pool->get(), &counters, rows);
   for (size_t i = 0; i < kCount; ++i) expected[i] = encoder.Encode(x[i]);
   if (codes != expected) return state.SkipWithError("codes differ from the oracle's");

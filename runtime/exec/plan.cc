@@ -65,7 +65,7 @@ class Planner {
 
   absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values) {
     plan_->symbol_values = symbol_values;
-    plan_->rows = &ChooseRowKernels(cpu_);
+    plan_->rows = ChooseKernel(RowKernelTable(), cpu_).kernel;
     TALLY_ASSIGN_OR_RETURN(inferred_, InferGraph(graph_, symbol_values, limits_));
     plan_->types = inferred_.types;
     plan_->known = inferred_.values;

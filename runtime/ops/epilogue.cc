@@ -11,6 +11,7 @@
 #include "format/error.h"
 #include "runtime/ops/attributes.h"
 #include "runtime/ops/math.h"
+#include "runtime/ops/row_table.h"
 
 namespace tally {
 namespace {
@@ -146,7 +147,9 @@ void ApplyActivation(const Activation& activation, float* values, size_t count) 
   }
 }
 
-void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }
+void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out) {
+  FinishRow(acc, count, row, out, BaselineRows());
+}
 
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows) {
   FinishLoop loop{row.scale, row.bias, row.channel_step, row.residual};

@@ -46,7 +46,7 @@ struct EpilogueRow {
 };
 // out may not alias acc; out == residual is allowed.
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out);
-// The same bits, faster.
+// By the kernels of an instruction set; the same bits.
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows);
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out);
 // Real grid: the accumulator is already a float64 value; it is rounded to float32, then scaled by channel factors

@@ -12,8 +12,8 @@ extern const RowKernels kRowAvx2;
 #endif
 static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow};
 
-const std::vector<RowEntry>& AllRowKernels() {
-  static const std::vector<RowEntry> kernels = {
+const IsaTable<RowKernels>& RowKernelTable() {
+  static const IsaTable<RowKernels> kernels = {
 #ifdef TALLY_HAVE_AVX512
       {&kRowAvx512, Isa::kAvx512},
 #endif
@@ -23,13 +23,6 @@ const std::vector<RowEntry>& AllRowKernels() {
       {&kRowBaseline, Isa::kScalar},
   };
   return kernels;
-}
-
-const RowKernels& ChooseRowKernels(const CpuFeatures& cpu) {
-  for (const RowEntry& entry : AllRowKernels()) {
-    if (cpu.Has(entry.isa)) return *entry.kernels;
-  }
-  return kRowBaseline;
 }
 
 }  // namespace tally

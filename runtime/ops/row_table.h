@@ -1,24 +1,16 @@
-// The row kernels of this build and the choice among them.
+// The row kernels of this build.
 #ifndef TALLY_RUNTIME_OPS_ROW_TABLE_H_
 #define TALLY_RUNTIME_OPS_ROW_TABLE_H_
 
-#include <vector>
-
-#include "runtime/core/cpu.h"
+#include "runtime/core/isa_table.h"
 #include "runtime/ops/row_kernels.h"
 
 namespace tally {
 
-struct RowEntry {
-  const RowKernels* kernels;
-  Isa isa;
-};
+const IsaTable<RowKernels>& RowKernelTable();
 
-// Best first; the last one is for any CPU.
-const std::vector<RowEntry>& AllRowKernels();
-
-// The best that `cpu` has.
-const RowKernels& ChooseRowKernels(const CpuFeatures& cpu);
+// Those that any CPU runs.
+inline const RowKernels& BaselineRows() { return *RowKernelTable().back().kernel; }
 
 }  // namespace tally
 

@@ -68,7 +68,7 @@ void ExpectSame(const Encoder& encoder, const std::vector<float>& x, ThreadPool*
   std::vector<uint8_t> codes(x.size(), 0xEE);
   EncodeCounters counters;
   // The row kernels of other instruction sets are compared with these in row_test.cc.
-  EncodeCodes(encoder, x.data(), x.size(), codes.data(), pool, &counters, *AllRowKernels().back().kernels);
+  EncodeCodes(encoder, x.data(), x.size(), codes.data(), pool, &counters, BaselineRows());
   EncodeCounters expected;
   for (size_t i = 0; i < x.size(); ++i) {
     ASSERT_EQ(codes[i], encoder.Encode(x[i])) << Describe(encoder.codebook()) << ", x = " << x[i] << ", element " << i;
@@ -150,7 +150,7 @@ TEST(EncodeTest, UniformQuantizerFollowsItsDefinition) {
                           : q.scale * testing::PickFloat(rng, -400, 400);
         }
         std::vector<uint8_t> out(n, 0xEE);
-        EncodeUniform(q, x.data(), n, out.data(), pool.get(), *AllRowKernels().back().kernels);
+        EncodeUniform(q, x.data(), n, out.data(), pool.get(), BaselineRows());
         for (size_t i = 0; i < n; ++i) ASSERT_EQ(out[i], Uniform(q, x[i])) << x[i];
       }
     }
@@ -161,7 +161,7 @@ TEST(EncodeTest, UniformQuantizerReproducesZeroAndCoversItsRange) {
   const UniformQuantizer q = MakeUniformQuantizer({-1, 3}, 255);
   const float x[] = {0, -1, 3, 100, -100};
   uint8_t out[5];
-  EncodeUniform(q, x, 5, out, MakePool(1).get(), *AllRowKernels().back().kernels);
+  EncodeUniform(q, x, 5, out, MakePool(1).get(), BaselineRows());
   EXPECT_EQ(out[0], q.zero_point);
   EXPECT_EQ(out[1], 0);
   EXPECT_EQ(out[2], 255);

@@ -16,12 +16,12 @@ namespace {
 
 using Rng = std::mt19937;
 
-class RowKernelTest : public ::testing::TestWithParam<RowEntry> {
+class RowKernelTest : public ::testing::TestWithParam<IsaEntry<RowKernels>> {
  protected:
   void SetUp() override {
     if (!DetectCpu().Has(GetParam().isa)) GTEST_SKIP() << "this CPU has no " << IsaName(GetParam().isa);
   }
-  const RowKernels& kernels() const { return *GetParam().kernels; }
+  const RowKernels& kernels() const { return *GetParam().kernel; }
 };
 
 float PickFloat(Rng& rng, float low, float high) { return std::uniform_real_distribution<float>(low, high)(rng); }
@@ -92,7 +92,7 @@ TEST_P(RowKernelTest, EncodesTheSameBytes) {
           const std::vector<float> x = Values(rng, count);
           std::vector<uint8_t> expected(count), actual(count);
           EncodeCounts expected_counts, actual_counts;
-          AllRowKernels().back().kernels->encode(loop, x.data(), count, expected.data(), &expected_counts);
+          BaselineRows().encode(loop, x.data(), count, expected.data(), &expected_counts);
           kernels().encode(loop, x.data(), count, actual.data(), &actual_counts);
           ASSERT_EQ(actual, expected) << GridName(grid) << " n " << n << " count " << count;
           ASSERT_EQ(actual_counts.nan, expected_counts.nan);
@@ -114,21 +114,21 @@ TEST_P(RowKernelTest, EncodesTheSameUniformBytes) {
     for (size_t count = 0; count <= 130; ++count) {
       const std::vector<float> x = Values(rng, count);
       std::vector<uint8_t> expected(count), actual(count);
-      AllRowKernels().back().kernels->encode_uniform(loop, x.data(), count, expected.data());
+      BaselineRows().encode_uniform(loop, x.data(), count, expected.data());
       kernels().encode_uniform(loop, x.data(), count, actual.data());
       ASSERT_EQ(actual, expected) << "zero point " << zero_point << " count " << count;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, RowKernelTest, ::testing::ValuesIn(AllRowKernels()),
+INSTANTIATE_TEST_SUITE_P(Isas, RowKernelTest, ::testing::ValuesIn(RowKernelTable()),
                          [](const auto& parameter) { return std::string(IsaName(parameter.param.isa)); });
 
 TEST(RowTableTest, ChoosesTheBestThatTheCpuHas) {
-  for (const RowEntry& entry : AllRowKernels()) {
+  for (const IsaEntry<RowKernels>& entry : RowKernelTable()) {
     CpuFeatures cpu;
     cpu.Add(entry.isa);
-    EXPECT_EQ(&ChooseRowKernels(cpu), entry.kernels);
+    EXPECT_EQ(ChooseKernel(RowKernelTable(), cpu).kernel, entry.kernel);
   }
 }
 

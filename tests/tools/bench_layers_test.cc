@@ -72,7 +72,9 @@ TEST(BenchLayersTest, ReadsTheProblemFilesOfTheProject) {
     const std::string path = testing::SourcePath(std::string("bench/layers/problems/") + name + ".txt");
     // A problem that is not understood behind the file's own: everything is read before anything runs.
     const std::string copy = testing::TempDir() + "/problems.txt";
-    std::ofstream(copy) << testing::ReadText(path) << "fc:1\n";
+    const std::string text = testing::ReadText(path);
+    EXPECT_THAT(text, HasSubstr("x")) << name;
+    std::ofstream(copy) << text << "fc:1\n";
     EXPECT_THAT(Bench({"--problems", copy}).err, HasSubstr("fc:1")) << name;
   }
 }

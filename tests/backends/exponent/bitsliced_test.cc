@@ -98,10 +98,10 @@ TEST(Bitsliced, RefusesWhatItCannotCount) {
 }
 
 TEST(BitslicedTable, ChoosesTheBestThatTheCpuHas) {
-  for (const BitslicedEntry& entry : BitslicedKernels()) {
+  for (const IsaEntry<BitslicedKernel>& entry : BitslicedKernels()) {
     CpuFeatures cpu;
     cpu.Add(entry.isa);
-    EXPECT_EQ(ChooseBitsliced(cpu).isa, entry.isa);
+    EXPECT_EQ(ChooseKernel(BitslicedKernels(), cpu).isa, entry.isa);
   }
   EXPECT_EQ(BitslicedKernels().back().isa, Isa::kScalar);
 }

@@ -193,7 +193,7 @@ NodeCase::Result NodeCase::Run(const Backend& backend, const CpuFeatures& cpu, i
 
 std::vector<CpuFeatures> RunnableCpus() {
   std::vector<CpuFeatures> cpus;
-  for (const LookupEntry& entry : LookupKernels()) {
+  for (const IsaEntry<LookupKernel>& entry : LookupKernels()) {
     if (!DetectCpu().Has(entry.isa)) {
       std::printf("[  SKIPPED ] %s: this CPU has none\n", IsaName(entry.isa));
       continue;

@@ -11,7 +11,7 @@
 namespace tally::testing {
 namespace {
 
-class LookupKernelTest : public ::testing::TestWithParam<LookupEntry> {
+class LookupKernelTest : public ::testing::TestWithParam<IsaEntry<LookupKernel>> {
  protected:
   void SetUp() override {
     if (!DetectCpu().Has(GetParam().isa)) GTEST_SKIP() << "this CPU has no " << IsaName(GetParam().isa);
@@ -356,19 +356,19 @@ INSTANTIATE_TEST_SUITE_P(Isas, LookupKernelTest, ::testing::ValuesIn(LookupKerne
                          [](const auto& parameter) { return std::string(IsaName(parameter.param.isa)); });
 
 TEST(LookupTableTest, ChoosesTheBestThatTheCpuHas) {
-  for (const LookupEntry& entry : LookupKernels()) {
+  for (const IsaEntry<LookupKernel>& entry : LookupKernels()) {
     CpuFeatures cpu;
     cpu.Add(entry.isa);
-    EXPECT_EQ(ChooseLookup(cpu).isa, entry.isa);
+    EXPECT_EQ(ChooseKernel(LookupKernels(), cpu).isa, entry.isa);
   }
   CpuFeatures all;
-  for (const LookupEntry& entry : LookupKernels()) all.Add(entry.isa);
-  EXPECT_EQ(ChooseLookup(all).isa, LookupKernels().front().isa);
+  for (const IsaEntry<LookupKernel>& entry : LookupKernels()) all.Add(entry.isa);
+  EXPECT_EQ(ChooseKernel(LookupKernels(), all).isa, LookupKernels().front().isa);
   EXPECT_EQ(LookupKernels().back().isa, Isa::kScalar);
   // A CPU with nothing that this build has.
   CpuFeatures other;
   other.Add(Isa::kNeon);
-  EXPECT_EQ(ChooseLookup(other).isa, Isa::kScalar);
+  EXPECT_EQ(ChooseKernel(LookupKernels(), other).isa, Isa::kScalar);
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 // 0, 1, ...). All rows whose activation has the same code form a *bucket*. Of a bucket, per output, the sum of
 // (-1)^s M[e] over its rows is wanted. With G the Walsh-Hadamard transform of the 2^n mantissas,
 //
-//   2^n (-1)^s M[e] = sum over masks u of G[u] (-1)^(s + parity(e & u)),     G[u] = sum over e of M[e] (-1)^parity(e &
-//   u)
+//   2^n (-1)^s M[e] = sum over masks u of G[u] (-1)^(s + parity(e & u)),
+//   G[u]            = sum over e of M[e] (-1)^parity(e & u)
 //
 // and because M[0] = 0, the sum over the rows is -2 sum over u of G[u] P[u] / 2^n, P[u] the number of rows whose
 // s + parity(e & u) is odd. Walking u in Gray-code order, each plane of parities costs one exclusive or; the planes are
@@ -35,9 +35,14 @@ inline constexpr size_t kBitslicedCounter = 2 * kBitslicedLevels - 6;  // planes
 // The counters of one bucket, in bytes: [2^n masks][kBitslicedCounter][64].
 inline constexpr size_t BitslicedCounterBytes(int n) { return (size_t{1} << n) * kBitslicedCounter * kBitslicedPlane; }
 
+// Columns of a sum of counts times mantissas: 2^20 rows of 14 bits stay below 2^35.
+inline constexpr size_t kBitslicedColumns = 35;
+// Planes of such sums: of each mask and sign, at most two per column.
+inline constexpr size_t BitslicedSumPlanes(int n) { return (size_t{1} << n) * 2 * 2 * kBitslicedColumns; }
+
 // Working memory of a call, in bytes: the counters, and the planes of their weighted sums.
 inline constexpr size_t BitslicedScratchBytes(int n, size_t buckets) {
-  return buckets * BitslicedCounterBytes(n) + (size_t{1} << n) * 2 * 2 * 40 * kBitslicedPlane;
+  return buckets * BitslicedCounterBytes(n) + BitslicedSumPlanes(n) * kBitslicedPlane;
 }
 
 // acc[o] = sum over buckets of magnitude * sum over the bucket's rows of (-1)^s M[e], o < 512.
@@ -52,7 +57,7 @@ struct BitslicedCall {
   size_t chunks = 0, buckets = 0;
   const uint32_t* ascending = nullptr;  // the same rows in order of address: what to ask the memory for
   const int32_t* magnitudes = nullptr;  // per bucket, with the sign
-  const int32_t* transform = nullptr;   // G, 2^n entries; |G| 2^20 fits int32
+  const int32_t* transform = nullptr;   // G, 2^n entries
   const uint8_t* zeros = nullptr;       // n + 1 planes of zeros
   uint8_t* counters = nullptr;          // BitslicedScratchBytes, any content, 64-byte aligned
   bool is_last = false;                 // nothing follows these 512 outputs

@@ -18,8 +18,6 @@ constexpr size_t kGroup = 8;     // rows that are added at once
 constexpr size_t kPortion = 64;  // rows after which a carry leaves the six levels that are summed at once
 constexpr size_t kTiers = 2;     // of three levels each
 constexpr size_t kFirstLevels = 3 * kTiers;
-// Of a sum of counts times mantissas: 2^20 rows, 14 bits.
-constexpr size_t kColumns = 40;
 
 // Three levels of a counter.
 struct Tier {
@@ -139,16 +137,17 @@ inline void Settle(uint8_t* counter, const Seen& seen, size_t levels, V* count) 
   }
 }
 
-// Planes with weights 1, 2, 4, ..., at most two of each.
+// Planes with weights 1, 2, 4, ..., at most two of each. The sum is below 2^kBitslicedColumns, so what is carried out
+// of the last column is a plane of zeros.
 struct Columns {
-  V planes[kColumns][2];
-  uint8_t fill[kColumns] = {};
+  V planes[kBitslicedColumns][2];
+  uint8_t fill[kBitslicedColumns] = {};
 
   void Add(V plane, size_t column) {
     while (fill[column] == 2) {
-      const V carry = FullAdd(&planes[column][0], planes[column][1], plane);
-      fill[column++] = 1;
-      plane = carry;
+      plane = FullAdd(&planes[column][0], planes[column][1], plane);
+      fill[column] = 1;
+      if (++column == kBitslicedColumns) return;
     }
     planes[column][fill[column]++] = plane;
   }
@@ -156,7 +155,7 @@ struct Columns {
 
 // Sums counts times magnitudes over the buckets, bit by bit, and lists the planes of the sums with their weights.
 struct WeightedPlanes {
-  static constexpr size_t kMax = 2 * 2 * kColumns << kBitslicedMaxBits;
+  static constexpr size_t kMax = BitslicedSumPlanes(kBitslicedMaxBits);
   const uint8_t* planes[kMax];
   int64_t weights[kMax];
   size_t count = 0;
@@ -185,7 +184,7 @@ void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* lis
         }
         // The same planes at every `at`.
         list->count = first;
-        for (size_t c = 0; c < kColumns; ++c) {
+        for (size_t c = 0; c < kBitslicedColumns; ++c) {
           for (size_t i = 0; i < columns.fill[c]; ++i) {
             columns.planes[c][i].Store(to + list->count * kBitslicedPlane + at);
             list->planes[list->count] = to + list->count * kBitslicedPlane;

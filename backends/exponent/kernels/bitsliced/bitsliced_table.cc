@@ -6,20 +6,13 @@ namespace tally {
 #include "backends/exponent/kernels/bitsliced/kernels.inc"
 #undef TALLY_BITSLICED_KERNEL
 
-const std::vector<BitslicedEntry>& BitslicedKernels() {
-  static const std::vector<BitslicedEntry> kernels = {
+const IsaTable<BitslicedKernel>& BitslicedKernels() {
+  static const IsaTable<BitslicedKernel> kernels = {
 #define TALLY_BITSLICED_KERNEL(object, isa) {&object, isa},
 #include "backends/exponent/kernels/bitsliced/kernels.inc"
 #undef TALLY_BITSLICED_KERNEL
   };
   return kernels;
-}
-
-const BitslicedEntry& ChooseBitsliced(const CpuFeatures& cpu) {
-  for (const BitslicedEntry& entry : BitslicedKernels()) {
-    if (cpu.Has(entry.isa)) return entry;
-  }
-  return BitslicedKernels().back();
 }
 
 std::vector<int32_t> WalshTransform(const Codebook& book) {

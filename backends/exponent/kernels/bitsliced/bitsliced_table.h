@@ -1,4 +1,4 @@
-// The bit-sliced kernels of this build, the choice among them, and the planes that they read.
+// The bit-sliced kernels of this build and the planes that they read.
 #ifndef TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_TABLE_H_
 #define TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_TABLE_H_
 
@@ -6,20 +6,11 @@
 
 #include "backends/exponent/kernels/bitsliced/bitsliced.h"
 #include "format/codebook.h"
-#include "runtime/core/cpu.h"
+#include "runtime/core/isa_table.h"
 
 namespace tally {
 
-struct BitslicedEntry {
-  const BitslicedKernel* kernel;
-  Isa isa;
-};
-
-// Best first; the last one is scalar.
-const std::vector<BitslicedEntry>& BitslicedKernels();
-
-// The best one that `cpu` has.
-const BitslicedEntry& ChooseBitsliced(const CpuFeatures& cpu);
+const IsaTable<BitslicedKernel>& BitslicedKernels();
 
 // G: entry u is the sum over e of M[e] (-1)^parity(e & u), M[0] = 0.
 std::vector<int32_t> WalshTransform(const Codebook& book);

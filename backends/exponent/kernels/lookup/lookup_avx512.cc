@@ -154,11 +154,11 @@ void TileOf(const LookupTile& t) {
       __m512i lane[kVectors];
       UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
       UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i row = BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r
-                                                                                        : rows + 16 * r + 4 * i);
+        const __m512i row =
+            BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r : rows + 16 * r + 4 * i);
         UNROLL for (int v = 0; v < kVectors; ++v) {
           acc[r][v] = kOperands == Operands::kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
-                                   : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
+                                                          : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
         }
       }
     }

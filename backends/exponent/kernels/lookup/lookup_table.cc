@@ -8,20 +8,13 @@ namespace tally {
 #include "backends/exponent/kernels/lookup/kernels.inc"
 #undef TALLY_LOOKUP_KERNEL
 
-const std::vector<LookupEntry>& LookupKernels() {
-  static const std::vector<LookupEntry> kernels = {
+const IsaTable<LookupKernel>& LookupKernels() {
+  static const IsaTable<LookupKernel> kernels = {
 #define TALLY_LOOKUP_KERNEL(object, isa) {&object, isa},
 #include "backends/exponent/kernels/lookup/kernels.inc"
 #undef TALLY_LOOKUP_KERNEL
   };
   return kernels;
-}
-
-const LookupEntry& ChooseLookup(const CpuFeatures& cpu) {
-  for (const LookupEntry& entry : LookupKernels()) {
-    if (cpu.Has(entry.isa)) return entry;
-  }
-  return LookupKernels().back();
 }
 
 int DigitCount(const Codebook& book) { return book.grid == Grid::kQ14 ? 2 : 1; }

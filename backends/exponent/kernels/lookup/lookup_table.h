@@ -1,4 +1,4 @@
-// The look-up kernels of this build, the choice among them, and the streams that they read.
+// The look-up kernels of this build and the streams that they read.
 #ifndef TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_TABLE_H_
 #define TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_TABLE_H_
 
@@ -6,20 +6,11 @@
 
 #include "backends/exponent/kernels/lookup/lookup.h"
 #include "format/codebook.h"
-#include "runtime/core/cpu.h"
+#include "runtime/core/isa_table.h"
 
 namespace tally {
 
-struct LookupEntry {
-  const LookupKernel* kernel;
-  Isa isa;
-};
-
-// Best first; the last one is scalar.
-const std::vector<LookupEntry>& LookupKernels();
-
-// The best one that `cpu` has.
-const LookupEntry& ChooseLookup(const CpuFeatures& cpu);
+const IsaTable<LookupKernel>& LookupKernels();
 
 // Digits of a codebook: 1 on q7, 2 on q14.
 int DigitCount(const Codebook& book);

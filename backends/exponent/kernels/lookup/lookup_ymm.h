@@ -209,8 +209,8 @@ void TileOf(const LookupTile& t, size_t first_row, size_t first_lane) {
           kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ + 4 * first_row : nullptr;
       const __m256i lane0 = Load(lanes), lane1 = Load(lanes + 32);
       UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m256i row = BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r
-                                                                                        : rows + 16 * r + 4 * i);
+        const __m256i row =
+            BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r : rows + 16 * r + 4 * i);
         acc[r][0] = kActsInLanes ? Dot<kSigned>(acc[r][0], lane0, row) : Dot<kSigned>(acc[r][0], row, lane0);
         acc[r][1] = kActsInLanes ? Dot<kSigned>(acc[r][1], lane1, row) : Dot<kSigned>(acc[r][1], row, lane1);
       }
