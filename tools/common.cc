@@ -19,7 +19,7 @@
 namespace tally::tools {
 namespace {
 
-// Counts every pair of exponents literally: it says what is correct, a thousand times slower than what is deployed.
+// Counts every pair of exponents literally: it says what is correct, some hundred times slower than what is deployed.
 constexpr char kOracle[] = "histogram";
 
 bool HasCode(const absl::Status& status, ErrorId id) { return GetErrorInfo(status).code == ErrorCodeString(id); }

@@ -21,7 +21,7 @@ namespace tally {
 
 // Families of kernels on integer grids. All give the same bits.
 enum class ExponentKernel : uint8_t {
-  kAuto,       // "auto": the fastest
+  kAuto,       // "auto": look-up
   kLookup,     // "lookup"
   kBitsliced,  // "bitsliced"; refuses nodes that it cannot take
   kHistogram,  // "histogram"

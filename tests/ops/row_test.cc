@@ -33,7 +33,6 @@ std::vector<float> Values(Rng& rng, size_t count) {
                            -infinity, 1e-42f, -3e38f,        0.5f,           126.5f};
   std::vector<float> x(count);
   for (float& v : x) v = rng() % 8 == 0 ? special[rng() % 10] : PickFloat(rng, -150, 150);
-  x.shrink_to_fit();
   return x;
 }
 
