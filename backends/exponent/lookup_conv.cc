@@ -14,9 +14,9 @@
 namespace tally {
 namespace {
 
-// Positions whose sums are made before they are finished. Positions in lanes: the sums of all rows of a tile fit the
-// first-level cache; outputs in lanes: those of 32 outputs do, twice.
+// Positions in lanes whose activations are in the cache for all outputs.
 constexpr size_t kMaxChunkLanes = 256;
+// Positions, outputs in lanes, whose sums are made before they are transposed: they fit the first-level cache twice.
 constexpr size_t kMaxChunkRows = 128;
 // Decoded weights beyond this are made and used in several passes over the image.
 constexpr size_t kDecodedBytes = 8 << 20;
@@ -29,9 +29,14 @@ constexpr double kBusyRows = 5;
 
 double Ceil(size_t n, size_t multiple) { return static_cast<double>((n + multiple - 1) / multiple * multiple); }
 
+// Positions without a gap between them.
+size_t UnbrokenRun(const Window2d& w, const ConvImage& image) {
+  return static_cast<size_t>(image.pitch() == static_cast<size_t>(w.out_w) ? w.out_h * w.out_w : w.out_w);
+}
+
 // Whether outputs in lanes take less time than positions in lanes: by how much of each tile is wanted.
 bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
-  const size_t outputs = static_cast<size_t>(w.out_channels_per_group()), out_w = static_cast<size_t>(w.out_w);
+  const size_t outputs = static_cast<size_t>(w.out_channels_per_group());
   const double positions = static_cast<double>(w.out_h * w.out_w);
   const auto rows_cost = [](size_t count) {
     const size_t tiles = (count + kLookupRows - 1) / kLookupRows;
@@ -39,8 +44,9 @@ bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
            static_cast<double>(count);
   };
   const double in_positions = rows_cost(outputs) * Ceil(image.lanes(), kLookupLanes / 2) / positions;
-  const double in_outputs = rows_cost(out_w) * Ceil(outputs, kLookupLanes / 2) / static_cast<double>(outputs) +
-                            kTransposeGroups / static_cast<double>(image.group_offsets().size());
+  const double in_outputs =
+      rows_cost(UnbrokenRun(w, image)) * Ceil(outputs, kLookupLanes / 2) / static_cast<double>(outputs) +
+      kTransposeGroups / static_cast<double>(image.group_offsets().size());
   return in_outputs < in_positions;
 }
 
@@ -56,6 +62,7 @@ class LookupConv : public LookupNode {
     conv_groups_ = static_cast<size_t>(w.group);
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
+    run_ = UnbrokenRun(w, image_);
     if (outputs_in_lanes_) {
       product_.row_offsets = image_.group_offsets();
       block_outputs_ = kLookupLanes;
@@ -63,7 +70,6 @@ class LookupConv : public LookupNode {
       block_units_ = std::max<size_t>(product_.groups, 1);
     } else {
       product_.lane_offsets = image_.group_offsets();
-      product_.lane_step = kLookupLanes * kLookupGroup;
       blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
       block_outputs_ = (group_outputs_ + blocks_ - 1) / blocks_;
       // Balancing may leave the last blocks without outputs.
@@ -155,12 +161,12 @@ class LookupConv : public LookupNode {
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
-    // Rows of sums: one per output of a block, or, before they are transposed, one per position.
-    const size_t sums = outputs_in_lanes_ ? kLookupLanes * transposed_stride() : kLookupRows * chunk_;
+    if (!outputs_in_lanes_) return;
+    const size_t sums = kLookupLanes * transposed_stride();
     narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
     wide_ = plan_.Add(product_.wide() ? parts_ : 0, sums * sizeof(int64_t), &wide_stride_);
-    transposed_ = plan_.Add(outputs_in_lanes_ ? parts_ : 0,
-                            sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t)), &transposed_part_stride_);
+    transposed_ =
+        plan_.Add(parts_, sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t)), &transposed_part_stride_);
   }
 
   // Elements of a row of transposed sums, in whole vectors.
@@ -206,37 +212,10 @@ class LookupConv : public LookupNode {
           size_t decoded = group * count + b;
           if (decode_late_) DecodeBlock(args, group * blocks_ + first + b, decoded = part);
           outputs_in_lanes_ ? MultiplyOutputs(args, part, n, group, chunk, first + b, decoded)
-                            : MultiplyLanes(args, part, n, group, chunk, first + b, decoded);
+                            : MultiplyLanes(args, n, group, chunk, first + b, decoded);
         }
       }
     });
-  }
-
-  // Outputs among the first `lanes` lanes.
-  size_t OutputsBefore(size_t lanes) const {
-    const size_t out_w = static_cast<size_t>(problem_.window.out_w);
-    return lanes / image_.pitch() * out_w + std::min(lanes % image_.pitch(), out_w);
-  }
-
-  // Closes the gaps that the ends of image rows leave in a row of sums of the lanes first .. first + count - 1.
-  template <typename Sum>
-  void CloseGaps(Sum* sums, size_t first, size_t count) const {
-    const size_t out_w = static_cast<size_t>(problem_.window.out_w), pitch = image_.pitch();
-    Sum* to = sums;
-    for (size_t lane = first, end = first + count; lane < end;) {
-      const size_t x = lane % pitch, run = x < out_w ? std::min(out_w - x, end - lane) : 0;
-      std::memmove(to, sums + (lane - first), run * sizeof(Sum));
-      to += run;
-      lane += pitch - x;
-    }
-  }
-
-  Sums PartSums(const RunArgs& args, size_t part, size_t stride) const {
-    Sums sums;
-    sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
-    sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
-    sums.stride = stride;
-    return sums;
   }
 
   Correction OutputCorrection(size_t output) const {
@@ -249,19 +228,21 @@ class LookupConv : public LookupNode {
     return correction;
   }
 
-  // Outputs in lanes: tiles of up to 12 neighbours of one image row.
+  // Outputs in lanes: tiles of neighbours in one image row, or anywhere where rows have no gaps between them.
   void MultiplyOutputs(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
                        size_t decoded_block) const {
     const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
     const size_t first = chunk * chunk_, count = std::min(chunk_, positions_ - first);
-    const size_t out_w = static_cast<size_t>(problem_.window.out_w);
     const Correction correction = OutputCorrection(output);
-    const Sums all = PartSums(args, part, kLookupLanes);
+    Sums all;
+    all.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
+    all.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
+    all.stride = kLookupLanes;
     const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
     const uint8_t* lanes[2] = {panel, panel + decoded_stride_};
     for (size_t done = 0; done < count;) {
-      const size_t y = (first + done) / out_w, x = (first + done) % out_w;
-      const size_t run = std::min(out_w - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
+      const size_t y = (first + done) / run_, x = (first + done) % run_;
+      const size_t run = std::min(run_ - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
       for (size_t t = 0; t < tiles; ++t) {
         const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
         const size_t from = group * image_.group_bytes() + (y * image_.pitch() + x + begin) * kLookupGroup;
@@ -285,35 +266,43 @@ class LookupConv : public LookupNode {
       columns.narrow = reinterpret_cast<int32_t*>(transposed);
       kernel_table().transpose(all.narrow, count, columns.narrow, columns.stride);
     }
-    for (size_t o = 0; o < outputs; ++o) {
-      const size_t element = (n * problem_.outputs + output + o) * positions_ + first;
-      FinishSums(product_, row_kernels_, columns, o, count, problem_.epilogue.Row(args, output + o, 0, element),
-                 Output(args) + element);
-    }
+    const size_t element = (n * problem_.outputs + output) * positions_ + first;
+    EpilogueBlock finish{problem_.epilogue.Row(args, output, 0, element), outputs};
+    finish.out_stride = positions_;
+    finish.channel_stride = 1;
+    FinishSums(product_, row_kernels_, columns, count, finish, Output(args) + element);
   }
 
   // Positions in lanes. `decoded_block`: index among the decoded blocks.
-  void MultiplyLanes(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
+  void MultiplyLanes(const RunArgs& args, size_t n, size_t group, size_t chunk, size_t block,
                      size_t decoded_block) const {
-    const size_t output = group * group_outputs_ + block * block_outputs_;
-    const size_t lane = chunk * chunk_;
-    const size_t lanes = std::min(chunk_, image_.lanes() - lane);
-    const size_t position = OutputsBefore(lane), count = OutputsBefore(lane + lanes) - position;
+    const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
+    const size_t end = std::min((chunk + 1) * chunk_, image_.lanes());
     const Correction correction = OutputCorrection(output);
-    const Sums sums = PartSums(args, part, chunk_);
-    const size_t from = group * image_.group_bytes() + lane * kLookupGroup;
-    const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
     const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
     const uint8_t* rows[2] = {panel, panel + decoded_stride_};
-    Multiply(product_, images, lanes, rows, OutputsOfBlock(block), correction, sums);
-    for (size_t r = 0; r < OutputsOfBlock(block); ++r) {
-      if (count < lanes) {
-        product_.wide() ? CloseGaps(sums.wide + r * sums.stride, lane, lanes)
-                        : CloseGaps(sums.narrow + r * sums.stride, lane, lanes);
+    const size_t pitch = run_ == positions_ ? positions_ : image_.pitch();
+    const size_t channel = (n * problem_.outputs + output) * positions_;
+    const EpilogueRow row = problem_.epilogue.Row(args, output, 0, channel);
+    for (size_t first = chunk * chunk_; first < end;) {
+      // Lanes beyond the ends of image rows are left out; what is between them makes up to two runs.
+      TileFinish finish(row, true, positions_);
+      size_t lane = first;
+      const size_t last = std::min(first + kLookupLanes, end);
+      while (lane < last && !finish.is_full()) {
+        const size_t y = lane / pitch, x = lane % pitch;
+        if (x < run_) {
+          const size_t position = y * run_ + x;
+          finish.AddRun(lane - first, std::min(run_ - x, last - lane), Output(args) + channel + position,
+                        row.residual == nullptr ? nullptr : row.residual + position);
+        }
+        lane += pitch - x;
       }
-      const size_t element = (n * problem_.outputs + output + r) * positions_ + position;
-      FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, output + r, 0, element),
-                 Output(args) + element);
+      lane = std::min(lane, last);
+      const size_t from = group * image_.group_bytes() + first * kLookupGroup;
+      const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
+      MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish);
+      first = lane;
     }
   }
 
@@ -323,6 +312,7 @@ class LookupConv : public LookupNode {
   size_t conv_groups_ = 1;
   size_t group_outputs_ = 0;
   size_t positions_ = 0;
+  size_t run_ = 0;
   size_t blocks_ = 0, block_outputs_ = 0;  // of the outputs of one convolution group
   size_t block_units_ = 0;
   size_t chunk_ = 0, chunks_ = 0;
@@ -334,7 +324,7 @@ class LookupConv : public LookupNode {
   size_t images_ = 0, images_stride_ = 0;
   size_t line_ = 0, line_stride_ = 0;
   size_t decoded_ = 0, decoded_stride_ = 0;
-  size_t narrow_ = 0, narrow_stride_ = 0;
+  size_t narrow_ = 0, narrow_stride_ = 0;  // before they are transposed: a row per position
   size_t wide_ = 0, wide_stride_ = 0;
   size_t transposed_ = 0, transposed_part_stride_ = 0;
 };

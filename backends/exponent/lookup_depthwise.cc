@@ -161,8 +161,8 @@ class LookupDepthwiseNode : public LookupNode {
   }
 
   void Finish(const RunArgs& args, const Rows& rows, const Sums& sums) const {
-    FinishSums(product_, row_kernels_, sums, 0, rows.height * out_w_,
-               problem_.epilogue.Row(args, rows.o, 0, rows.element), Output(args) + rows.element);
+    FinishSums(product_, row_kernels_, sums, rows.height * out_w_,
+               {problem_.epilogue.Row(args, rows.o, 0, rows.element)}, Output(args) + rows.element);
   }
 
   // `planes`: the padded digits of the input channel, a plane per digit.

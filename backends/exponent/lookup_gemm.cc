@@ -1,5 +1,5 @@
-// Gemm on look-up kernels. Few rows (batch 1): the weights are decoded in registers as they stream by. More rows: a
-// chunk of outputs is decoded once into lane panels, which all rows of the batch then share.
+// Gemm on look-up kernels. Few rows: the weights are decoded in registers as they stream by. More rows: a block of
+// outputs is decoded once into a lane panel, which all rows of the batch then share.
 #include <algorithm>
 #include <cstring>
 
@@ -10,44 +10,48 @@
 namespace tally {
 namespace {
 
-// Decoded bytes of a chunk of outputs, for the L2 cache.
-constexpr size_t kChunkBytes = 256 << 10;
-// Outputs that an epilogue call finishes at a time, at most.
-constexpr size_t kMaxChunkLanes = 256;
+// Up to so many rows, reading the weights takes longer than multiplying, on one thread.
+constexpr size_t kStreamRows = 4;
 
 class LookupGemm : public LookupNode {
  public:
   LookupGemm(Problem problem, const NodeContext& context, size_t parts)
       : LookupNode(std::move(problem), context, parts),
         product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, WeightRows(problem_).MaxDigitSum()),
-        blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes),
-        digit_rows_(problem_.rows * static_cast<size_t>(product_.act_digits)) {
+        act_digits_(static_cast<size_t>(product_.act_digits)),
+        blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes) {
     PackWeights();
     problem_.weights = nullptr;
-    use_gemv_ = digit_rows_ <= kLookupMaxGemvRows;
-    chunk_lanes_ = kMaxChunkLanes;
-    if (!use_gemv_) {
-      const size_t per_lane = std::max<size_t>(product_.groups * 4 * static_cast<size_t>(product_.weight_digits), 1);
-      chunk_lanes_ = std::clamp(kChunkBytes / per_lane / kLookupLanes * kLookupLanes, kLookupLanes, kMaxChunkLanes);
-    }
-    // Enough chunks for every thread.
-    const size_t share = (blocks_ + parts_ - 1) / parts_ * kLookupLanes;
-    chunk_lanes_ = std::min(chunk_lanes_, std::max(share, kLookupLanes));
+    decodes_ = problem_.rows * act_digits_ > kernel_table().stream_rows(problem_.w.stored_bits());
+    const size_t most = (decodes_ ? kLookupRows : kLookupStreamRows) / act_digits_;
+    row_blocks_ = (problem_.rows + most - 1) / most;
+    block_rows_ = (problem_.rows + row_blocks_ - 1) / row_blocks_;
+    // Where there are fewer blocks than threads, rows are divided too.
+    row_parts_ = std::min(row_blocks_, (parts_ + blocks_ - 1) / blocks_);
     PlanScratch();
   }
 
   absl::Status Run(const RunArgs& args) override {
-    if (use_gemv_) {
-      RunGemv(args);
-    } else {
-      RunTiles(args);
-    }
+    ForEachPart(args.pool, parts_, row_blocks_, [&](size_t part, size_t begin, size_t end) {
+      for (size_t block = begin; block < end; ++block) FillRows(args, part, block);
+    });
+    ForEachPart(args.pool, parts_, blocks_ * row_parts_, [&](size_t part, size_t begin, size_t end) {
+      size_t decoded = blocks_;  // none
+      for (size_t item = begin; item < end; ++item) {
+        const size_t block = item / row_parts_, row_part = item % row_parts_;
+        if (decodes_ && block != decoded) Decode(args, part, block);
+        decoded = block;
+        for (size_t r = row_blocks_ * row_part / row_parts_; r < row_blocks_ * (row_part + 1) / row_parts_; ++r) {
+          MultiplyBlock(args, part, block, r);
+        }
+      }
+    });
     return absl::OkStatus();
   }
 
   size_t resident_weight_bytes() const override { return stream_.size() + corrections_.size() * sizeof(int32_t); }
   std::string kernel() const override {
-    return absl::StrCat(use_gemv_ ? "lookup_gemv_b" : "lookup_gemm_b", problem_.w.stored_bits());
+    return absl::StrCat(problem_.rows > kStreamRows ? "lookup_gemm_b" : "lookup_gemv_b", problem_.w.stored_bits());
   }
 
  private:
@@ -82,191 +86,135 @@ class LookupGemm : public LookupNode {
   }
 
   void PlanScratch() {
-    const size_t act_digits = static_cast<size_t>(product_.act_digits);
-    const size_t row_bytes = (product_.groups + 3) / 4 * 16;
-    size_t unused = 0;
-    if (use_gemv_) {
-      acts_ = plan_.Add(digit_rows_, row_bytes, &acts_stride_);
-    } else {
-      row_blocks_ = (problem_.rows + kLookupRows - 1) / kLookupRows;
-      block_rows_ = (problem_.rows + row_blocks_ - 1) / row_blocks_;
-      acts_ = plan_.Add(row_blocks_ * act_digits, product_.row_panel_bytes(block_rows_), &acts_stride_);
-      line_ = plan_.Add(parts_, row_bytes, &line_stride_);
-      lanes_ = plan_.Add(parts_ * static_cast<size_t>(product_.weight_digits),
-                         chunk_lanes_ * product_.groups * kLookupGroup, &lanes_stride_);
-    }
-    narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
-    wide_ = plan_.Add(product_.wide() ? parts_ : 0, kLookupRows * chunk_lanes_ * sizeof(int64_t), &wide_stride_);
-    plan_.Add(1, 64, &unused);
-  }
-
-  Sums PartSums(const RunArgs& args, size_t part) const {
-    Sums sums;
-    sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
-    sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
-    sums.stride = chunk_lanes_;
-    return sums;
-  }
-
-  void RunGemv(const RunArgs& args) const {
-    const LookupKernel& kernel = kernel_table();
-    const uint8_t* acts[kLookupMaxGemvRows] = {};
-    for (size_t r = 0; r < digit_rows_; ++r) {
-      const size_t digits = static_cast<size_t>(product_.act_digits);
-      uint8_t* row = args.scratch + acts_ + r * acts_stride_;
-      // Weights are zero beyond k, so these digits only have to exist.
-      std::memset(row + problem_.k, 0, product_.groups * kLookupGroup - problem_.k);
-      kernel.translate(Codes(args, 0) + r / digits * problem_.k, {problem_.k}, a_digits_.table[r % digits], row);
-      acts[r] = row;
-    }
-    const size_t chunk_blocks = chunk_lanes_ / kLookupLanes;
-    const size_t chunks = (blocks_ + chunk_blocks - 1) / chunk_blocks;
-    ForEachPart(args.pool, parts_, chunks, [&](size_t part, size_t begin, size_t end) {
-      const Sums sums = PartSums(args, part);
-      for (size_t chunk = begin; chunk < end; ++chunk) {
-        const size_t first = chunk * chunk_blocks, last = std::min(first + chunk_blocks, blocks_);
-        for (size_t b = first; b < last; ++b) GemvBlock(acts, b, (b - first) * kLookupLanes, sums);
-        const size_t o = first * kLookupLanes;
-        const size_t count = std::min(problem_.outputs - o, chunk_lanes_);
-        for (size_t m = 0; m < problem_.rows; ++m) {
-          const size_t element = m * problem_.outputs + o;
-          // Digits of a row were added up in the sums of its first digit.
-          FinishSums(product_, row_kernels_, sums, m * static_cast<size_t>(product_.act_digits), count,
-                     problem_.epilogue.Row(args, o, 1, element), Output(args) + element);
-        }
-      }
-    });
-  }
-
-  // Sums of the 32 outputs of block b, all rows, at lane `lane` of `sums`.
-  void GemvBlock(const uint8_t* const* acts, size_t b, size_t lane, const Sums& sums) const {
-    int32_t term[kLookupMaxGemvRows * kLookupLanes];
-    LookupGemv gemv;
-    gemv.row_count = digit_rows_;
-    gemv.act_signed = product_.act_signed;
-    gemv.acc = product_.wide() ? term : sums.narrow + lane;
-    gemv.acc_stride = product_.wide() ? kLookupLanes : sums.stride;
-    const size_t act_digits = static_cast<size_t>(product_.act_digits);
-    for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
-      gemv.table = &w_digits_.table[d];
-      for (size_t s = 0; s < product_.segments; ++s) {
-        const size_t begin = product_.segment_begin(s);
-        const uint8_t* shifted[kLookupMaxGemvRows] = {};
-        for (size_t r = 0; r < digit_rows_; ++r) shifted[r] = acts[r] + begin * kLookupGroup;
-        gemv.acts = shifted;
-        gemv.stream = stream_.data() + b * block_stream_bytes() + StreamBytes(begin, problem_.w.stored_bits());
-        gemv.groups = product_.segment_size(s);
-        kernel_table().gemv(gemv);
-        for (size_t r = 0; r < digit_rows_; ++r) {
-          int32_t* acc = gemv.acc + r * gemv.acc_stride;
-          if (product_.offset()) {
-            const int32_t* values =
-                corrections_.data() + (d * product_.segments + s) * padded_outputs() + b * kLookupLanes;
-            for (size_t i = 0; i < kLookupLanes; ++i) acc[i] = WrappingAdd(acc[i], values[i]);
-          }
-          if (product_.wide()) {
-            const size_t act_digit = r % act_digits;
-            AddTerm(acc, kLookupLanes, static_cast<int>(7 * (d + act_digit)), d == 0 && s == 0 && act_digit == 0,
-                    sums.wide + (r - act_digit) * sums.stride + lane);
-          }
-        }
-      }
-    }
+    const size_t row_bytes = product_.row_panel_bytes(1);
+    rows_ = plan_.Add(row_blocks_, product_.row_panel_bytes(block_rows_ * act_digits_), &rows_stride_);
+    line_ = plan_.Add(parts_, row_bytes, &line_stride_);
+    lanes_ = plan_.Add(decodes_ ? parts_ * static_cast<size_t>(product_.weight_digits) : 0, product_.lane_panel_bytes(),
+                       &lanes_stride_);
   }
 
   size_t RowsOfBlock(size_t block) const { return std::min(block_rows_, problem_.rows - block * block_rows_); }
-
-  void RunTiles(const RunArgs& args) const {
-    const LookupKernel& kernel = kernel_table();
-    const size_t act_digits = static_cast<size_t>(product_.act_digits);
-    ForEachPart(args.pool, parts_, row_blocks_, [&](size_t part, size_t begin, size_t end) {
-      uint8_t* line = args.scratch + line_ + part * line_stride_;
-      std::memset(line, 0, line_stride_);
-      for (size_t block = begin; block < end; ++block) {
-        for (size_t r = 0; r < RowsOfBlock(block); ++r) {
-          const uint8_t* codes = Codes(args, 0) + (block * block_rows_ + r) * problem_.k;
-          for (size_t d = 0; d < act_digits; ++d) {
-            kernel.translate(codes, {problem_.k}, a_digits_.table[d], line);
-            FillPanelRow(line, product_.groups, r, RowsOfBlock(block),
-                         args.scratch + acts_ + (block * act_digits + d) * acts_stride_);
-          }
-        }
-      }
-    });
-
-    const size_t chunk_blocks = chunk_lanes_ / kLookupLanes;
-    const size_t chunks = (blocks_ + chunk_blocks - 1) / chunk_blocks;
-    // Where there are fewer chunks than threads, rows are divided too.
-    const size_t row_parts = std::min(row_blocks_, (parts_ + chunks - 1) / chunks);
-    ForEachPart(args.pool, parts_, chunks * row_parts, [&](size_t part, size_t begin, size_t end) {
-      size_t decoded = chunks;  // none
-      for (size_t item = begin; item < end; ++item) {
-        const size_t chunk = item / row_parts, row_part = item % row_parts;
-        if (chunk != decoded) DecodeChunk(args, part, chunk * chunk_blocks);
-        decoded = chunk;
-        MultiplyChunk(args, part, chunk * chunk_lanes_, row_blocks_ * row_part / row_parts,
-                      row_blocks_ * (row_part + 1) / row_parts);
-      }
-    });
-  }
-
+  uint8_t* RowPanel(const RunArgs& args, size_t block) const { return args.scratch + rows_ + block * rows_stride_; }
   uint8_t* LanePanels(const RunArgs& args, size_t part, size_t digit) const {
     return args.scratch + lanes_ + (part * static_cast<size_t>(product_.weight_digits) + digit) * lanes_stride_;
   }
 
-  void DecodeChunk(const RunArgs& args, size_t part, size_t first_block) const {
-    const size_t count = std::min(chunk_lanes_ / kLookupLanes, blocks_ - first_block);
-    for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
-      kernel_table().decode(stream_.data() + first_block * block_stream_bytes(), count * product_.groups,
-                            w_digits_.table[d], reinterpret_cast<int8_t*>(LanePanels(args, part, d)));
+  // The panel of a block of rows: each row's digits one after the other.
+  void FillRows(const RunArgs& args, size_t part, size_t block) const {
+    const LookupKernel& kernel = kernel_table();
+    uint8_t* panel = RowPanel(args, block);
+    const size_t digit_rows = RowsOfBlock(block) * act_digits_;
+    // A single row is its own panel. Weights are zero beyond k, so the digits there only have to exist.
+    uint8_t* line = digit_rows == 1 ? panel : args.scratch + line_ + part * line_stride_;
+    std::memset(line + problem_.k, 0, product_.row_panel_bytes(1) - problem_.k);
+    for (size_t r = 0; r < digit_rows; ++r) {
+      const uint8_t* codes = Codes(args, 0) + (block * block_rows_ + r / act_digits_) * problem_.k;
+      kernel.translate(codes, {problem_.k}, a_digits_.table[r % act_digits_], line);
+      if (digit_rows > 1) FillPanelRow(line, product_.groups, r, digit_rows, panel);
     }
   }
 
-  void MultiplyChunk(const RunArgs& args, size_t part, size_t first, size_t begin_block, size_t end_block) const {
-    const size_t act_digits = static_cast<size_t>(product_.act_digits);
-    const size_t count = std::min(chunk_lanes_, problem_.outputs - first);
-    const Sums sums = PartSums(args, part);
-    const uint8_t* lanes[2] = {LanePanels(args, part, 0), LanePanels(args, part, 1)};
-    Correction correction;
-    if (product_.offset()) {
-      correction.values = corrections_.data() + first;
-      correction.digit_step = product_.segments * padded_outputs();
-      correction.segment_step = padded_outputs();
-      correction.lane_step = 1;
+  void Decode(const RunArgs& args, size_t part, size_t block) const {
+    for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
+      kernel_table().decode(stream_.data() + block * block_stream_bytes(), product_.groups, w_digits_.table[d],
+                            reinterpret_cast<int8_t*>(LanePanels(args, part, d)));
     }
-    for (size_t block = begin_block; block < end_block; ++block) {
-      const uint8_t* panel = args.scratch + acts_ + block * act_digits * acts_stride_;
-      const uint8_t* rows[2] = {panel, panel + acts_stride_};
-      Multiply(product_, lanes, count, rows, RowsOfBlock(block), correction, sums);
-      for (size_t r = 0; r < RowsOfBlock(block); ++r) {
-        const size_t element = (block * block_rows_ + r) * problem_.outputs + first;
-        FinishSums(product_, row_kernels_, sums, r, count, problem_.epilogue.Row(args, first, 1, element),
-                   Output(args) + element);
+  }
+
+  // 32 outputs of a block of rows.
+  void MultiplyBlock(const RunArgs& args, size_t part, size_t block, size_t row_block) const {
+    const size_t o = block * kLookupLanes, element = row_block * block_rows_ * problem_.outputs + o;
+    const EpilogueRow row = problem_.epilogue.Row(args, o, 1, element);
+    TileFinish finish(row, false, problem_.outputs);
+    finish.AddRun(0, std::min(problem_.outputs - o, kLookupLanes), Output(args) + element, row.residual);
+    const size_t rows = RowsOfBlock(row_block);
+    if (FinishesInKernel(product_)) {
+      const int32_t* correction = product_.offset() ? corrections_.data() + o : nullptr;
+      Call(args, part, block, row_block, 0, 0, &finish.InKernel(correction), nullptr);
+      finish.Activate(rows);
+      return;
+    }
+    TileSums memory;
+    const Sums sums = memory.sums();
+    AddUp(args, part, block, row_block, sums);
+    finish.FromSums(product_, row_kernels_, sums, rows);
+  }
+
+  // One weight digit and segment; sums go to `finish`, or where that is null, to `acc`, 32 a row of digits.
+  void Call(const RunArgs& args, size_t part, size_t block, size_t row_block, size_t digit, size_t segment,
+            const LookupFinish* finish, int32_t* acc) const {
+    const size_t digit_rows = RowsOfBlock(row_block) * act_digits_;
+    const size_t begin = product_.segment_begin(segment), groups = product_.segment_size(segment);
+    const uint8_t* rows = RowPanel(args, row_block) + begin * kLookupGroup * digit_rows;
+    if (decodes_) {
+      LookupTile tile;
+      tile.lanes = LanePanels(args, part, digit);
+      tile.lane_offsets = product_.lane_offsets.data() + begin;
+      tile.rows = rows;
+      tile.groups = groups;
+      tile.row_count = digit_rows;
+      tile.lane_count = kLookupLanes;
+      tile.act_signed = product_.act_signed;
+      tile.finish = finish;
+      tile.acc = acc;
+      tile.acc_stride = kLookupLanes;
+      kernel_table().tile(tile);
+    } else {
+      LookupStream stream;
+      stream.stream = stream_.data() + block * block_stream_bytes() + StreamBytes(begin, problem_.w.stored_bits());
+      stream.table = &w_digits_.table[digit];
+      stream.rows = rows;
+      stream.groups = groups;
+      stream.row_count = digit_rows;
+      stream.act_signed = product_.act_signed;
+      stream.finish = finish;
+      stream.acc = acc;
+      stream.acc_stride = kLookupLanes;
+      kernel_table().stream(stream);
+    }
+  }
+
+  void AddUp(const RunArgs& args, size_t part, size_t block, size_t row_block, const Sums& sums) const {
+    const size_t digit_rows = RowsOfBlock(row_block) * act_digits_;
+    alignas(64) int32_t term[TileSums::kSize];
+    int32_t* const acc = product_.wide() ? term : sums.narrow;
+    for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
+      for (size_t s = 0; s < product_.segments; ++s) {
+        Call(args, part, block, row_block, d, s, nullptr, acc);
+        if (product_.offset()) {
+          const int32_t* values =
+              corrections_.data() + (d * product_.segments + s) * padded_outputs() + block * kLookupLanes;
+          for (size_t r = 0; r < digit_rows; ++r) AddCorrection(values, kLookupLanes, acc + r * kLookupLanes);
+        }
+        if (!product_.wide()) continue;
+        for (size_t r = 0; r < digit_rows; ++r) {
+          const size_t act_digit = r % act_digits_;
+          AddTerm(term + r * kLookupLanes, kLookupLanes, static_cast<int>(7 * (d + act_digit)),
+                  d == 0 && s == 0 && act_digit == 0, sums.wide + r / act_digits_ * sums.stride);
+        }
       }
     }
   }
 
   Product product_;
-  size_t blocks_;      // of 32 outputs
-  size_t digit_rows_;  // rows of activation digits
-  bool use_gemv_ = false;
-  size_t chunk_lanes_ = 0;
+  size_t act_digits_;
+  size_t blocks_;         // of 32 outputs
+  bool decodes_ = false;  // a block of outputs, for all rows
+  size_t row_blocks_ = 0, block_rows_ = 0;
+  size_t row_parts_ = 0;
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][padded output]
-  size_t row_blocks_ = 0, block_rows_ = 0;
   // Scratch.
-  size_t acts_ = 0, acts_stride_ = 0;  // gemv: a row of digits each; tiles: row panels [block][digit]
+  size_t rows_ = 0, rows_stride_ = 0;  // a panel per block
   size_t line_ = 0, line_stride_ = 0;
   size_t lanes_ = 0, lanes_stride_ = 0;
-  size_t narrow_ = 0, narrow_stride_ = 0;
-  size_t wide_ = 0, wide_stride_ = 0;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem, const NodeContext& context,
                                                                 const ExponentOptions& options) {
-  const double work = problem.products() * (problem.rows <= kLookupMaxGemvRows ? kStreamFactor : 1);
+  const double work = problem.products() * (problem.rows <= kStreamRows ? kStreamFactor : 1);
   const size_t parts = PartsFor(context, work, options.products_per_thread);
   return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, parts));
 }

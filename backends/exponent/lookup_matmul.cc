@@ -17,7 +17,8 @@ class LookupMatMul : public LookupNode {
  public:
   LookupMatMul(Problem problem, const NodeContext& context, size_t parts)
       : LookupNode(std::move(problem), context, parts),
-        product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, kMaxDigit * problem_.k) {
+        product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, kMaxDigit * problem_.k),
+        lane_scales_(kLookupLanes, problem_.epilogue.scales[0]) {
     const size_t weight_digits = static_cast<size_t>(product_.weight_digits);
     const size_t per_lane = std::max<size_t>(product_.groups * 4 * weight_digits, 1);
     chunk_lanes_ = std::clamp(kChunkBytes / per_lane / kLookupLanes * kLookupLanes, kLookupLanes, kMaxChunkLanes);
@@ -35,8 +36,6 @@ class LookupMatMul : public LookupNode {
     lanes_ = plan_.Add(parts_ * weight_digits, chunk_lanes_ * product_.groups * kLookupGroup, &lanes_stride_);
     corrections_ = plan_.Add(product_.offset() ? parts_ : 0,
                              weight_digits * product_.segments * chunk_lanes_ * sizeof(int32_t), &corrections_stride_);
-    narrow_ = plan_.Add(parts_, kLookupRows * chunk_lanes_ * sizeof(int32_t), &narrow_stride_);
-    wide_ = plan_.Add(product_.wide() ? parts_ : 0, kLookupRows * chunk_lanes_ * sizeof(int64_t), &wide_stride_);
   }
 
   absl::Status Run(const RunArgs& args) override {
@@ -103,7 +102,7 @@ class LookupMatMul : public LookupNode {
       for (size_t s = 0; s < product_.segments; ++s, values += chunk_lanes_) {
         for (size_t l = 0; l < ChunkLanes(chunk); l += kLookupLanes) {
           tile.lane_count = kLookupLanes;
-          tile.lanes = LanePanels(args, part, d) + l / kLookupLanes * product_.lane_step;
+          tile.lanes = LanePanels(args, part, d) + l / kLookupLanes * product_.lane_panel_bytes();
           tile.lane_offsets = product_.lane_offsets.data() + product_.segment_begin(s);
           tile.groups = product_.segment_size(s);
           tile.acc = values + l;
@@ -135,22 +134,24 @@ class LookupMatMul : public LookupNode {
       correction.segment_step = chunk_lanes_;
       correction.lane_step = 1;
     }
-    Sums sums;
-    sums.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
-    sums.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
-    sums.stride = chunk_lanes_;
-    const uint8_t* lanes[2] = {LanePanels(args, part, 0), LanePanels(args, part, 1)};
     const uint8_t* rows[2] = {RowPanel(args, part, 0), RowPanel(args, part, 1)};
-    Multiply(product_, lanes, ChunkLanes(chunk), rows, count, correction, sums);
-    for (size_t r = 0; r < count; ++r) {
+    for (size_t l = 0; l < ChunkLanes(chunk); l += kLookupLanes) {
+      const size_t tile_lanes = std::min(kLookupLanes, ChunkLanes(chunk) - l);
+      const size_t panel = l / kLookupLanes * product_.lane_panel_bytes();
+      const uint8_t* lanes[2] = {LanePanels(args, part, 0) + panel, LanePanels(args, part, 1) + panel};
       const size_t element =
-          (matrix * problem_.rows + block * block_rows_ + r) * problem_.outputs + chunk * chunk_lanes_;
-      FinishSums(product_, row_kernels_, sums, r, ChunkLanes(chunk), problem_.epilogue.Row(args, 0, 0, element),
-                 Output(args) + element);
+          (matrix * problem_.rows + block * block_rows_) * problem_.outputs + chunk * chunk_lanes_ + l;
+      EpilogueRow row = problem_.epilogue.Row(args, 0, 1, element);
+      row.scale = lane_scales_.data();
+      TileFinish finish(row, false, problem_.outputs);
+      finish.AddRun(0, tile_lanes, Output(args) + element, row.residual);
+      MultiplyAndFinish(product_, row_kernels_, lanes, tile_lanes, rows, count, correction, &finish);
+      if (correction.values != nullptr) correction.values += kLookupLanes;
     }
   }
 
   Product product_;
+  std::vector<float> lane_scales_;  // the scale, once per lane of a tile
   size_t chunk_lanes_ = 0, chunks_ = 0;
   size_t row_blocks_ = 0, block_rows_ = 0, row_parts_ = 1;
   // Scratch.
@@ -160,8 +161,6 @@ class LookupMatMul : public LookupNode {
   size_t rows_ = 0, rows_stride_ = 0;
   size_t lanes_ = 0, lanes_stride_ = 0;
   size_t corrections_ = 0, corrections_stride_ = 0;
-  size_t narrow_ = 0, narrow_stride_ = 0;
-  size_t wide_ = 0, wide_stride_ = 0;
 };
 
 }  // namespace

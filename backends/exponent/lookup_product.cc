@@ -1,7 +1,9 @@
 #include "backends/exponent/lookup_product.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <limits>
 
 #include "format/bit_packing.h"
 
@@ -29,8 +31,7 @@ Product::Product(const LookupKernel& k, const Problem& problem, size_t group_cou
       act_signed(problem.a.is_signed),
       act_digits(DigitCount(problem.a)),
       weight_digits(DigitCount(problem.w)),
-      lane_offsets(group_count),
-      lane_step(lane_panel_bytes()) {
+      lane_offsets(group_count) {
   for (size_t g = 0; g < group_count; ++g) lane_offsets[g] = g * kLookupGroupBytes;
 }
 
@@ -43,67 +44,159 @@ void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* 
   }
 }
 
-void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
-              size_t rows, const Correction& correction, const Sums& sums) {
-  int32_t term[kLookupRows * kLookupLanes];
+void AddCorrection(const int32_t* values, size_t count, int32_t* acc) {
+  for (size_t i = 0; i < count; ++i) acc[i] = WrappingAdd(acc[i], values[i]);
+}
+
+namespace {
+
+// -0 changes nothing when it is added.
+constexpr int32_t kNoCorrection[kLookupLanes] = {};
+const std::array<float, kLookupLanes>& NoFloats() {
+  static const std::array<float, kLookupLanes> zeros = [] {
+    std::array<float, kLookupLanes> z;
+    z.fill(-0.0f);
+    return z;
+  }();
+  return zeros;
+}
+
+// The address of lane 0, which need not be within the array.
+template <typename T>
+T* LaneZero(T* at, size_t lane) {
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(at) - lane * sizeof(T));
+}
+
+}  // namespace
+
+TileFinish::TileFinish(const EpilogueRow& row, bool by_row, size_t out_stride) : row_(row), by_row_(by_row) {
+  call_.scale = row.scale;
+  call_.bias = row.bias != nullptr ? row.bias : NoFloats().data();
+  call_.low = -std::numeric_limits<float>::infinity();
+  call_.high = std::numeric_limits<float>::infinity();
+  is_clamp_ = row.activation.ClampedRange(&call_.low, &call_.high);
+  call_.out_stride = out_stride;
+  call_.residual_stride = row.residual != nullptr ? out_stride : 0;
+}
+
+void TileFinish::AddRun(size_t first, size_t count, float* out, const float* residual) {
+  const int run = runs_++;
+  first_[run] = first;
+  count_[run] = count;
+  call_.lanes[run] = static_cast<uint32_t>(((uint64_t{1} << count) - 1) << first);
+  call_.out[run] = LaneZero(out, first);
+  call_.residual[run] = row_.residual != nullptr ? LaneZero(residual, first) : NoFloats().data();
+}
+
+const LookupFinish& TileFinish::InKernel(const int32_t* correction) {
+  call_.correction = correction != nullptr ? correction : kNoCorrection;
+  return call_;
+}
+
+void TileFinish::Activate(size_t rows) const {
+  if (is_clamp_) return;
+  for (int run = 0; run < runs_; ++run) {
+    float* out = call_.out[run] + first_[run];
+    for (size_t r = 0; r < rows; ++r) ApplyActivation(row_.activation, out + r * call_.out_stride, count_[run]);
+  }
+}
+
+void TileFinish::FromSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t rows) const {
+  EpilogueBlock block;
+  block.rows = rows;
+  block.out_stride = call_.out_stride;
+  block.channel_stride = by_row_ ? 1 : 0;
+  for (int run = 0; run < runs_; ++run) {
+    const size_t first = first_[run], of_lane = by_row_ ? 0 : first;
+    block.row = row_;
+    block.row.channel_step = by_row_ ? 0 : 1;
+    block.row.scale += of_lane;
+    if (row_.bias != nullptr) block.row.bias += of_lane;
+    if (row_.residual != nullptr) block.row.residual = call_.residual[run] + first;
+    FinishSums(product, row_kernels, {sums.narrow + first, sums.wide + first, sums.stride}, count_[run], block,
+               call_.out[run] + first);
+  }
+}
+
+void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
+                       size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
+                       TileFinish* finish) {
+  if (!FinishesInKernel(product)) {
+    TileSums memory;
+    Multiply(product, lane_bytes, lanes, row_panels, rows, correction, memory.sums());
+    finish->FromSums(product, row_kernels, memory.sums(), rows);
+    return;
+  }
   LookupTile tile;
+  tile.lanes = lane_bytes[0];
+  tile.lane_offsets = product.lane_offsets.data();
+  tile.rows = row_panels[0];
+  tile.groups = product.groups;
   tile.row_count = rows;
+  tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
   tile.acts_in_lanes = product.acts_in_lanes;
   tile.act_signed = product.act_signed;
+  tile.finish = &finish->InKernel(correction.values);
+  product.kernel->tile(tile);
+  finish->Activate(rows);
+}
+
+void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
+              size_t rows, const Correction& correction, const Sums& sums) {
+  alignas(64) int32_t term[kLookupRows * kLookupLanes];
+  LookupTile tile;
+  tile.row_count = rows;
+  tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
+  tile.acts_in_lanes = product.acts_in_lanes;
+  tile.act_signed = product.act_signed;
+  tile.acc = product.wide() ? term : sums.narrow;
+  tile.acc_stride = product.wide() ? kLookupLanes : sums.stride;
   const int lane_digits = product.acts_in_lanes ? product.act_digits : product.weight_digits;
   const int row_digits = product.acts_in_lanes ? product.weight_digits : product.act_digits;
-  for (size_t l = 0; l < lanes; l += kLookupLanes) {
-    tile.lane_count = lanes - l > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
-    const size_t first_lane = l / kLookupLanes * product.lane_step;
-    bool first = true;
-    for (int ld = 0; ld < lane_digits; ++ld) {
-      for (int rd = 0; rd < row_digits; ++rd) {
-        for (size_t s = 0; s < product.segments; ++s) {
-          const size_t begin = product.segment_begin(s);
-          tile.lanes = lane_bytes[ld] + first_lane;
-          tile.lane_offsets = product.lane_offsets.data() + begin;
-          if (product.row_offsets.empty()) {
-            tile.rows = row_panels[rd] + begin * 4 * rows;
-          } else {
-            tile.rows = row_panels[rd];
-            tile.row_offsets = product.row_offsets.data() + begin;
-          }
-          tile.groups = product.segment_size(s);
-          tile.acc = product.wide() ? term : sums.narrow + l;
-          tile.acc_stride = product.wide() ? kLookupLanes : sums.stride;
-          product.kernel->tile(tile);
-          if (correction.values != nullptr) {
-            const size_t digit = static_cast<size_t>(product.acts_in_lanes ? rd : ld);
-            const int32_t* values = correction.values + digit * correction.digit_step + s * correction.segment_step +
-                                    l * correction.lane_step;
-            for (size_t r = 0; r < rows; ++r) {
-              int32_t* acc = tile.acc + r * tile.acc_stride;
-              const int32_t* of_row = values + r * correction.row_step;
-              if (correction.lane_step == 0) {
-                for (size_t i = 0; i < tile.lane_count; ++i) acc[i] = WrappingAdd(acc[i], *of_row);
-              } else {
-                for (size_t i = 0; i < tile.lane_count; ++i) acc[i] = WrappingAdd(acc[i], of_row[i]);
-              }
+  bool first = true;
+  for (int ld = 0; ld < lane_digits; ++ld) {
+    for (int rd = 0; rd < row_digits; ++rd) {
+      for (size_t s = 0; s < product.segments; ++s, first = false) {
+        const size_t begin = product.segment_begin(s);
+        tile.lanes = lane_bytes[ld];
+        tile.lane_offsets = product.lane_offsets.data() + begin;
+        if (product.row_offsets.empty()) {
+          tile.rows = row_panels[rd] + begin * 4 * rows;
+        } else {
+          tile.rows = row_panels[rd];
+          tile.row_offsets = product.row_offsets.data() + begin;
+        }
+        tile.groups = product.segment_size(s);
+        product.kernel->tile(tile);
+        if (correction.values != nullptr) {
+          const size_t digit = static_cast<size_t>(product.acts_in_lanes ? rd : ld);
+          const int32_t* values = correction.values + digit * correction.digit_step + s * correction.segment_step;
+          for (size_t r = 0; r < rows; ++r) {
+            int32_t* acc = tile.acc + r * tile.acc_stride;
+            const int32_t* of_row = values + r * correction.row_step;
+            if (correction.lane_step == 0) {
+              for (size_t i = 0; i < tile.lane_count; ++i) acc[i] = WrappingAdd(acc[i], *of_row);
+            } else {
+              AddCorrection(of_row, tile.lane_count, acc);
             }
           }
-          if (product.wide()) {
-            for (size_t r = 0; r < rows; ++r) {
-              AddTerm(term + r * kLookupLanes, tile.lane_count, 7 * (ld + rd), first, sums.wide + r * sums.stride + l);
-            }
-            first = false;
-          }
+        }
+        if (!product.wide()) continue;
+        for (size_t r = 0; r < rows; ++r) {
+          AddTerm(term + r * kLookupLanes, tile.lane_count, 7 * (ld + rd), first, sums.wide + r * sums.stride);
         }
       }
     }
   }
 }
 
-void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count,
-                const EpilogueRow& epilogue, float* out) {
+void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t count,
+                EpilogueBlock block, float* out) {
+  block.acc_stride = sums.stride;
   if (product.wide()) {
-    FinishRow(sums.wide + row * sums.stride, count, epilogue, out);
+    FinishBlock(sums.wide, count, block, out);
   } else {
-    FinishRow(sums.narrow + row * sums.stride, count, epilogue, out, row_kernels);
+    FinishBlock(sums.narrow, count, block, out, row_kernels);
   }
 }
 

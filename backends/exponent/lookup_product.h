@@ -26,7 +26,7 @@ struct Digits {
 struct Product {
   // `weight_sum`: an upper bound of sum |digit| over k of any one output's weights, which decides whether k must be
   // split for the int32 accumulators.
-  // Lanes and rows are panels, one after the other, until the last three fields say otherwise.
+  // Lanes and rows are panels until the last two fields say otherwise.
   Product(const LookupKernel& kernel, const Problem& problem, size_t groups, bool acts_in_lanes, uint64_t weight_sum);
 
   const LookupKernel* kernel;
@@ -38,7 +38,6 @@ struct Product {
   int act_digits;
   int weight_digits;
   std::vector<size_t> lane_offsets;  // bytes, per group: LookupTile
-  size_t lane_step;                  // bytes from 32 lanes to the next
   std::vector<size_t> row_offsets;   // of pixels, per group: LookupTile; empty: row panels
 
   bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
@@ -62,11 +61,45 @@ struct Correction {
   size_t lane_step = 0;  // 1 where lanes are outputs
 };
 
-// Sums of up to 12 rows, `stride` apart; `wide` is used when product.wide().
+// Rows of sums, `stride` apart; `wide` is used when product.wide().
 struct Sums {
   int32_t* narrow = nullptr;
   int64_t* wide = nullptr;
   size_t stride = 0;
+};
+
+// Memory for the sums of a tile.
+struct TileSums {
+  static constexpr size_t kSize = kLookupRows * kLookupLanes;
+  alignas(64) int32_t narrow[kSize];
+  alignas(64) int64_t wide[kSize];
+  Sums sums() { return {narrow, wide, kLookupLanes}; }
+};
+
+// What becomes of a tile's sums: in the kernel where it can, else from the sums.
+class TileFinish {
+ public:
+  // `row`: scale and bias of the first row (by_row) or of the first lane. Results of successive rows are `out_stride`
+  // apart.
+  TileFinish(const EpilogueRow& row, bool by_row, size_t out_stride);
+  // Adds a run, one of up to two: the results of lanes first .. first + count - 1 go to `out`. `residual`: like `out`,
+  // if there is one.
+  void AddRun(size_t first, size_t count, float* out, const float* residual);
+  bool is_full() const { return runs_ == 2; }
+
+  // For a kernel; Activate follows. `correction`: null, or like scale and bias.
+  const LookupFinish& InKernel(const int32_t* correction);
+  // What of the activation function the kernel left.
+  void Activate(size_t rows) const;
+  void FromSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t rows) const;
+
+ private:
+  EpilogueRow row_;
+  bool by_row_;
+  bool is_clamp_;
+  int runs_ = 0;
+  size_t first_[2], count_[2];
+  LookupFinish call_;
 };
 
 // Adds `value` modulo 2^32.
@@ -74,16 +107,26 @@ inline int32_t WrappingAdd(int32_t a, int32_t b) {
   return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
 }
 
-// sums[r][lane] for `lanes` lanes and one row panel; both by digit of their operand. Writes whole multiples of 16
-// lanes.
+// Whether kernels can finish what they sum up.
+inline bool FinishesInKernel(const Product& product) { return product.kernel->finishes && !product.wide(); }
+
+// sums[r][lane] of one tile, of up to 32 lanes; operands by digit. Writes whole multiples of 16 lanes.
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums);
+// The same, and its results.
+void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
+                       size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
+                       TileFinish* finish);
 
 // Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);
 
-void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t row, size_t count,
-                const EpilogueRow& epilogue, float* out);
+// acc[i] += values[i], modulo 2^32.
+void AddCorrection(const int32_t* values, size_t count, int32_t* acc);
+
+// block.acc_stride is that of the sums.
+void FinishSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t count,
+                EpilogueBlock block, float* out);
 
 // Rows of weight codes, one code a byte, by output.
 class WeightRows {

@@ -85,7 +85,7 @@ double Activated(const Activation& activation, double x) {
   const double b = activation.b;
   switch (activation.kind) {
     case ActivationKind::kNone: return x;
-    case ActivationKind::kRelu: return x <= 0 ? 0 : x;
+    case ActivationKind::kRelu: return x < 0 ? 0 : x;
     case ActivationKind::kClip: return Clamp(x, a, b);
     case ActivationKind::kLeakyRelu: return x < 0 ? a * x : x;
     case ActivationKind::kSigmoid: return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x));

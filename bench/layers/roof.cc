@@ -92,6 +92,7 @@ __attribute__((target("avx2"))) int32_t MultiplyAvx2(int64_t rounds) {
 __attribute__((target("avx512f,avx512vnni"))) int32_t MultiplyAvx512(int64_t rounds) {
   __m512i sums[kSums] = {};
   __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+  for (__m512i& sum : sums) asm volatile("" : "+v"(sum));  // equal sums would be computed once
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+v"(a), "+v"(b));
     for (int s = 0; s < kSums; ++s) sums[s] = _mm512_dpbusd_epi32(sums[s], a, b);
@@ -104,6 +105,7 @@ __attribute__((target("avx512f,avx512vnni"))) int32_t MultiplyAvx512(int64_t rou
 __attribute__((target("avx2,avxvnni"))) int32_t MultiplyAvxVnni(int64_t rounds) {
   __m256i sums[kSums] = {};
   __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+  for (__m256i& sum : sums) asm volatile("" : "+x"(sum));
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+x"(a), "+x"(b));
     for (int s = 0; s < kSums; ++s) sums[s] = _mm256_dpbusd_avx_epi32(sums[s], a, b);

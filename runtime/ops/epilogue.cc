@@ -128,12 +128,21 @@ Activation StandaloneActivation(const Node& node) {
           FloatAttribute(node, entry->names[1], entry->defaults[1])};
 }
 
+bool Activation::ClampedRange(float* low, float* high) const {
+  if (kind == ActivationKind::kRelu) *low = 0;
+  if (kind == ActivationKind::kClip) {
+    *low = a;
+    *high = b;
+  }
+  return kind == ActivationKind::kNone || kind == ActivationKind::kRelu || kind == ActivationKind::kClip;
+}
+
 void ApplyActivation(const Activation& activation, float* values, size_t count) {
   const float a = activation.a;
   const float b = activation.b;
   switch (activation.kind) {
     case ActivationKind::kNone: break;
-    case ActivationKind::kRelu: Map(values, count, [](float x) { return x <= 0.0f ? 0.0f : x; }); break;
+    case ActivationKind::kRelu: Map(values, count, [](float x) { return x < 0.0f ? 0.0f : x; }); break;
     case ActivationKind::kClip: Map(values, count, [a, b](float x) { return Clamp(x, a, b); }); break;
     case ActivationKind::kLeakyRelu: Map(values, count, [a](float x) { return x < 0.0f ? a * x : x; }); break;
     case ActivationKind::kSigmoid: Map(values, count, SigmoidF); break;
@@ -151,19 +160,31 @@ void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* 
   FinishRow(acc, count, row, out, BaselineRows());
 }
 
-void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows) {
+void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& kernels) {
+  FinishBlock(acc, count, {row}, out, kernels);
+}
+
+void FinishBlock(const int32_t* acc, size_t count, const EpilogueBlock& block, float* out, const RowKernels& kernels) {
+  const EpilogueRow& row = block.row;
   FinishLoop loop{row.scale, row.bias, row.channel_step, row.residual};
-  loop.low = row.activation.a;
-  loop.high = row.activation.b;
-  bool is_whole = true;
-  switch (row.activation.kind) {
-    case ActivationKind::kNone: break;
-    case ActivationKind::kRelu: loop.clamp = FinishLoop::Clamp::kRelu; break;
-    case ActivationKind::kClip: loop.clamp = FinishLoop::Clamp::kClip; break;
-    default: is_whole = false;
+  loop.rows = block.rows;
+  loop.acc_stride = block.acc_stride;
+  loop.out_stride = block.out_stride;
+  loop.channel_stride = block.channel_stride;
+  const bool is_whole = row.activation.ClampedRange(&loop.low, &loop.high);
+  kernels.finish(loop, acc, count, out);
+  if (is_whole) return;
+  for (size_t r = 0; r < block.rows; ++r) ApplyActivation(row.activation, out + r * block.out_stride, count);
+}
+
+void FinishBlock(const int64_t* acc, size_t count, const EpilogueBlock& block, float* out) {
+  EpilogueRow row = block.row;
+  for (size_t r = 0; r < block.rows; ++r) {
+    FinishRow(acc + r * block.acc_stride, count, row, out + r * block.out_stride);
+    row.scale += block.channel_stride;
+    if (row.bias != nullptr) row.bias += block.channel_stride;
+    if (row.residual != nullptr) row.residual += block.out_stride;
   }
-  rows.finish(loop, acc, count, out);
-  if (!is_whole) ApplyActivation(row.activation, out, count);
 }
 
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out) { Finish(acc, count, row, out); }

@@ -23,6 +23,9 @@ struct Activation {
   ActivationKind kind = ActivationKind::kNone;
   float a = 0;
   float b = 0;
+
+  // Whether the function is a clamp; then *low and *high are narrowed to its range.
+  bool ClampedRange(float* low, float* high) const;
 };
 // Errors: kBadAttribute.
 absl::StatusOr<Activation> FusedActivation(const Node& node);
@@ -31,7 +34,7 @@ absl::StatusOr<Activation> FusedActivation(const Node& node);
 Activation StandaloneActivation(const Node& node);
 
 // In place, over `count` contiguous values; the same function that the stand-alone operators use. NaN stays NaN, as in
-// ONNX Runtime; Relu gives +0 for -0.
+// ONNX Runtime; Relu is Clip from 0 on, and -0 stays -0.
 void ApplyActivation(const Activation& activation, float* values, size_t count);
 
 // One row of `count` outputs. Per-output arrays have one entry per output when their step is 1, a single one when it is
@@ -44,11 +47,22 @@ struct EpilogueRow {
   const float* residual = nullptr;  // null, or `count` contiguous values
   Activation activation;
 };
+// Rows of outputs, each so many elements after the one before it.
+struct EpilogueBlock {
+  EpilogueRow row;  // the first
+  size_t rows = 1;
+  size_t acc_stride = 0;
+  size_t out_stride = 0;      // of out and residual
+  size_t channel_stride = 0;  // of scale and bias
+};
+
 // out may not alias acc; out == residual is allowed.
 void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out);
 // By the kernels of an instruction set; the same bits.
-void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& rows);
+void FinishRow(const int32_t* acc, size_t count, const EpilogueRow& row, float* out, const RowKernels& kernels);
+void FinishBlock(const int32_t* acc, size_t count, const EpilogueBlock& block, float* out, const RowKernels& kernels);
 void FinishRow(const int64_t* acc, size_t count, const EpilogueRow& row, float* out);
+void FinishBlock(const int64_t* acc, size_t count, const EpilogueBlock& block, float* out);
 // Real grid: the accumulator is already a float64 value; it is rounded to float32, then scaled by channel factors
 // alone.
 void FinishRow(const double* acc, size_t count, const EpilogueRow& row, float* out);

@@ -11,14 +11,19 @@
 
 namespace tally {
 
-// t = float32(acc) * scale; t += bias; t += residual; t is clamped. Each step is rounded.
+// t = float32(acc) * scale; t += bias; t += residual; t is clamped: t < low ? low : t, then t > high ? high : t, so
+// that NaN passes. Each step is rounded.
 struct FinishLoop {
   const float* scale = nullptr;     // required
   const float* bias = nullptr;      // null: none
   size_t channel_step = 1;          // of scale and bias: 1, or 0 where one value serves all
   const float* residual = nullptr;  // null: none; may be the output itself
-  enum class Clamp : uint8_t { kNone, kRelu, kClip } clamp = Clamp::kNone;
-  float low = 0, high = 0;  // kClip: low first, then high; NaN passes
+  float low = -__builtin_inff(), high = __builtin_inff();
+  // A block of rows, each so many elements after the one before it.
+  size_t rows = 1;
+  size_t acc_stride = 0;
+  size_t out_stride = 0;      // of out and residual
+  size_t channel_stride = 0;  // of scale and bias
 };
 
 // Codes of an integer grid: code = table[min(limit, rint(|x| * inverse_scale))], with the sign bit where x < 0 and the

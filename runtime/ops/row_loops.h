@@ -19,15 +19,7 @@ inline int32_t RowRound(float x) {
   return bits - kRowMagicBits;
 }
 
-template <FinishLoop::Clamp kClamp>
-inline float RowClamp(float x, float low, float high) {
-  if (kClamp == FinishLoop::Clamp::kNone) return x;
-  if (kClamp == FinishLoop::Clamp::kRelu) return x <= 0.0f ? 0.0f : x;
-  const float y = x < low ? low : x;
-  return y > high ? high : y;
-}
-
-template <FinishLoop::Clamp kClamp, bool kStep, bool kBias, bool kResidual>
+template <bool kStep, bool kBias, bool kResidual>
 void FinishOf(const FinishLoop& loop, const int32_t* __restrict acc, size_t count, float* out) {
   const float* __restrict scale = loop.scale;
   const float* __restrict bias = loop.bias;
@@ -40,33 +32,30 @@ void FinishOf(const FinishLoop& loop, const int32_t* __restrict acc, size_t coun
     float t = static_cast<float>(acc[i]) * (kStep ? scale[i] : scale0);
     if (kBias) t = t + (kStep ? bias[i] : bias0);
     if (kResidual) t = t + residual[i];
-    out[i] = RowClamp<kClamp>(t, low, high);
+    const float at_least = t < low ? low : t;
+    out[i] = at_least > high ? high : at_least;
   }
 }
 
-template <FinishLoop::Clamp kClamp, bool kStep>
+template <bool kStep>
 void FinishSteps(const FinishLoop& loop, const int32_t* acc, size_t count, float* out) {
   if (loop.bias != nullptr) {
-    loop.residual != nullptr ? FinishOf<kClamp, kStep, true, true>(loop, acc, count, out)
-                             : FinishOf<kClamp, kStep, true, false>(loop, acc, count, out);
+    loop.residual != nullptr ? FinishOf<kStep, true, true>(loop, acc, count, out)
+                             : FinishOf<kStep, true, false>(loop, acc, count, out);
   } else {
-    loop.residual != nullptr ? FinishOf<kClamp, kStep, false, true>(loop, acc, count, out)
-                             : FinishOf<kClamp, kStep, false, false>(loop, acc, count, out);
+    loop.residual != nullptr ? FinishOf<kStep, false, true>(loop, acc, count, out)
+                             : FinishOf<kStep, false, false>(loop, acc, count, out);
   }
-}
-
-template <FinishLoop::Clamp kClamp>
-void FinishClamped(const FinishLoop& loop, const int32_t* acc, size_t count, float* out) {
-  loop.channel_step == 0 ? FinishSteps<kClamp, false>(loop, acc, count, out)
-                         : FinishSteps<kClamp, true>(loop, acc, count, out);
 }
 
 void Finish(const FinishLoop& loop, const int32_t* acc, size_t count, float* out) {
   if (count == 0) return;
-  switch (loop.clamp) {
-    case FinishLoop::Clamp::kNone: FinishClamped<FinishLoop::Clamp::kNone>(loop, acc, count, out); break;
-    case FinishLoop::Clamp::kRelu: FinishClamped<FinishLoop::Clamp::kRelu>(loop, acc, count, out); break;
-    case FinishLoop::Clamp::kClip: FinishClamped<FinishLoop::Clamp::kClip>(loop, acc, count, out); break;
+  FinishLoop row = loop;
+  for (size_t r = 0; r < loop.rows; ++r, acc += loop.acc_stride, out += loop.out_stride) {
+    loop.channel_step == 0 ? FinishSteps<false>(row, acc, count, out) : FinishSteps<true>(row, acc, count, out);
+    row.scale += loop.channel_stride;
+    if (row.bias != nullptr) row.bias += loop.channel_stride;
+    if (row.residual != nullptr) row.residual += loop.out_stride;
   }
 }
 

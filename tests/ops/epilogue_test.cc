@@ -173,7 +173,7 @@ TEST(EpilogueTest, NanPassesEveryActivation) {
     const Activation activation = *FusedActivation(Fused(named));
     EXPECT_TRUE(std::isnan(Scalar(activation, std::nanf("")))) << named.op;
   }
-  EXPECT_EQ(Bits(Scalar({ActivationKind::kRelu}, -0.0f)), Bits(0.0f));
+  EXPECT_EQ(Bits(Scalar({ActivationKind::kRelu}, -0.0f)), Bits(-0.0f));
   // Low above high: high wins, as in ONNX.
   EXPECT_EQ(Scalar({ActivationKind::kClip, 5, 1}, 3), 1);
 }

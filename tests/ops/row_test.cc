@@ -75,6 +75,40 @@ TEST_P(RowKernelTest, FinishesTheSameBits) {
   }
 }
 
+TEST_P(RowKernelTest, FinishesBlocksRowByRow) {
+  Rng rng(24);
+  for (int trial = 0; trial < 200; ++trial) {
+    EpilogueBlock block;
+    block.rows = rng() % 6;
+    const size_t count = rng() % 70;
+    block.acc_stride = count + rng() % 3;
+    block.out_stride = count + rng() % 3;
+    block.channel_stride = rng() % 2;
+    block.row.channel_step = 1 - block.channel_stride;
+    std::vector<int32_t> acc(block.rows * block.acc_stride);
+    for (int32_t& a : acc) a = static_cast<int32_t>(rng());
+    const std::vector<float> scale = Values(rng, count + block.rows + 1), bias = Values(rng, count + block.rows + 1);
+    const std::vector<float> residual = Values(rng, block.rows * block.out_stride);
+    block.row.scale = scale.data();
+    if (rng() % 2 == 0) block.row.bias = bias.data();
+    if (rng() % 2 == 0) block.row.residual = residual.data();
+    block.row.activation = {rng() % 2 == 0 ? ActivationKind::kRelu : ActivationKind::kHardSwish};
+    std::vector<float> expected(block.rows * block.out_stride, 7.0f), actual = expected;
+    for (size_t r = 0; r < block.rows; ++r) {
+      EpilogueRow row = block.row;
+      row.scale += r * block.channel_stride;
+      if (row.bias != nullptr) row.bias += r * block.channel_stride;
+      if (row.residual != nullptr) row.residual += r * block.out_stride;
+      FinishRow(&acc[r * block.acc_stride], count, row, &expected[r * block.out_stride]);
+    }
+    FinishBlock(acc.data(), count, block, actual.data(), kernels());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      if (std::isnan(expected[i]) && std::isnan(actual[i])) continue;
+      ASSERT_EQ(std::memcmp(&actual[i], &expected[i], 4), 0) << "element " << i << " of " << block.rows << " rows";
+    }
+  }
+}
+
 TEST_P(RowKernelTest, EncodesTheSameBytes) {
   Rng rng(22);
   for (const Grid grid : {Grid::kQ7, Grid::kQ14}) {

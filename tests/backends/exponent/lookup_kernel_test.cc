@@ -2,7 +2,9 @@
 // difference. Buffers have exactly the size (and the slack) that the contract names, for sanitizers.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "backends/exponent/kernels/lookup/lookup_table.h"
@@ -102,7 +104,7 @@ TEST_P(LookupKernelTest, InterleavesEveryWidth) {
   Rng rng(102);
   for (const Codebook& book : Books(rng)) {
     const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
-    for (size_t width = 0; width <= 70; ++width) {
+    for (size_t width = 0; width <= 140; ++width) {
       const Area a(rng, width, 4);
       std::unique_ptr<uint8_t[]> codes[4];
       const uint8_t* pointers[4];
@@ -206,6 +208,133 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
   }
 }
 
+// What a kernel makes of sums must be what the sums themselves lead to, in the lanes named and nowhere else.
+class FinishCase {
+ public:
+  FinishCase(Rng& rng, size_t rows, bool by_row, bool in_place) : rows_(rows), by_row_(by_row) {
+    const size_t count = by_row ? rows : kLookupLanes;
+    for (size_t i = 0; i < count; ++i) {
+      correction_.push_back(static_cast<int32_t>(rng()));
+      scale_.push_back(std::uniform_real_distribution<float>(-2, 2)(rng));
+      bias_.push_back(Pick(rng, 4) == 0 ? -0.0f : std::uniform_real_distribution<float>(-1e9f, 1e9f)(rng));
+    }
+    // Up to two runs of lanes, the second after a gap; in memory they follow each other in any order.
+    const size_t cut = Pick(rng, kLookupLanes + 1), gap = Pick(rng, kLookupLanes + 1 - cut);
+    first_[1] = cut + gap;
+    count_[0] = cut;
+    count_[1] = Pick(rng, kLookupLanes + 1 - first_[1]);
+    stride_ = count_[0] + count_[1] + Pick(rng, 5);
+    for (size_t i = 0; i < rows * stride_; ++i) {
+      memory_.push_back(Pick(rng, 8) == 0 ? std::nanf("") : std::uniform_real_distribution<float>(-1e9f, 1e9f)(rng));
+    }
+    residual_ = memory_;
+    const bool swapped = Pick(rng, 2) == 0;
+    at_[0] = swapped ? count_[1] : 0;
+    at_[1] = swapped ? 0 : count_[0];
+    finish_.correction = correction_.data();
+    finish_.scale = scale_.data();
+    finish_.bias = bias_.data();
+    finish_.low = Pick(rng, 2) == 0 ? -1e8f : -std::numeric_limits<float>::infinity();
+    finish_.high = Pick(rng, 2) == 0 ? 1e8f : std::numeric_limits<float>::infinity();
+    finish_.out_stride = finish_.residual_stride = stride_;
+    for (int run = 0; run < 2; ++run) {
+      finish_.lanes[run] = static_cast<uint32_t>(((uint64_t{1} << count_[run]) - 1) << first_[run]);
+      finish_.out[run] = memory_.data() + at_[run] - first_[run];
+      finish_.residual[run] = (in_place ? memory_ : residual_).data() + at_[run] - first_[run];
+    }
+  }
+
+  const LookupFinish* call() const { return &finish_; }
+
+  // REQUIRES: the kernel ran. `sums`: those of the same call without finish, [rows][32].
+  void Check(const int32_t* sums) const {
+    std::vector<float> expected = residual_;
+    for (size_t r = 0; r < rows_; ++r) {
+      for (int run = 0; run < 2; ++run) {
+        for (size_t l = first_[run]; l < first_[run] + count_[run]; ++l) {
+          const size_t channel = by_row_ ? r : l;
+          const uint32_t sum =
+              static_cast<uint32_t>(sums[r * kLookupLanes + l]) + static_cast<uint32_t>(correction_[channel]);
+          float& out = expected[r * stride_ + at_[run] + l - first_[run]];
+          float t = static_cast<float>(static_cast<int32_t>(sum)) * scale_[channel];
+          t = t + bias_[channel];
+          t = t + out;
+          t = t < finish_.low ? finish_.low : t;
+          out = t > finish_.high ? finish_.high : t;
+        }
+      }
+    }
+    for (size_t i = 0; i < expected.size(); ++i) {
+      if (std::isnan(expected[i]) && std::isnan(memory_[i])) continue;
+      ASSERT_EQ(std::memcmp(&memory_[i], &expected[i], 4), 0) << "element " << i << " of rows of " << stride_;
+    }
+  }
+
+  void UseOneRun() {
+    finish_.lanes[1] = 0;
+    count_[1] = 0;
+  }
+
+ private:
+  size_t rows_, stride_ = 0;
+  bool by_row_;
+  size_t first_[2] = {}, count_[2] = {}, at_[2] = {};
+  std::vector<int32_t> correction_;
+  std::vector<float> scale_, bias_, memory_, residual_;
+  LookupFinish finish_;
+};
+
+TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
+  if (!kernel().finishes) GTEST_SKIP() << "the kernels of " << IsaName(GetParam().isa) << " leave sums to others";
+  Rng rng(109);
+  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
+    for (int trial = 0; trial < 60; ++trial) {
+      const size_t groups = Pick(rng, 7);
+      const auto lanes = AnyBytes(rng, groups * kLookupGroupBytes);
+      const auto panel = AnyBytes(rng, (groups + 3) / 4 * rows * 16);
+      std::vector<size_t> offsets;
+      for (size_t g = 0; g < groups; ++g) offsets.push_back(g * kLookupGroupBytes);
+      int32_t sums[kLookupRows * kLookupLanes];
+      LookupTile tile;
+      tile.lanes = lanes.get();
+      tile.lane_offsets = offsets.data();
+      tile.rows = panel.get();
+      tile.groups = groups;
+      tile.row_count = rows;
+      tile.lane_count = kLookupLanes;
+      tile.acts_in_lanes = trial % 2 == 0;
+      tile.acc = sums;
+      tile.acc_stride = kLookupLanes;
+      FinishCase by_tile(rng, rows, tile.acts_in_lanes, Pick(rng, 2) == 0);
+      if (!tile.acts_in_lanes) by_tile.UseOneRun();
+      kernel().tile(tile);
+      tile.finish = by_tile.call();
+      kernel().tile(tile);
+      by_tile.Check(sums);
+
+      if (rows > kLookupStreamRows) continue;
+      const Codebook book = BookOfBits(rng, 2 + static_cast<int>(Pick(rng, 6)), false);
+      const LookupTable table = MakeLookupTable(book, 0, 0);
+      auto packed = Exact<uint8_t>(StreamBytes(groups, table.bits) + 64);
+      PackStream(RandomCodes(rng, book, groups * kLookupUnit).data(), groups, table.bits, packed.get());
+      LookupStream stream;
+      stream.stream = packed.get();
+      stream.table = &table;
+      stream.rows = panel.get();
+      stream.row_count = rows;
+      stream.groups = groups;
+      stream.acc = sums;
+      stream.acc_stride = kLookupLanes;
+      FinishCase by_stream(rng, rows, false, Pick(rng, 2) == 0);
+      by_stream.UseOneRun();
+      kernel().stream(stream);
+      stream.finish = by_stream.call();
+      kernel().stream(stream);
+      by_stream.Check(sums);
+    }
+  }
+}
+
 TEST_P(LookupKernelTest, TransposesWholeVectorsOfRows) {
   Rng rng(108);
   for (size_t rows = 0; rows <= 70; ++rows) {
@@ -222,38 +351,35 @@ TEST_P(LookupKernelTest, TransposesWholeVectorsOfRows) {
   }
 }
 
-TEST_P(LookupKernelTest, GemvOfEveryWidthRowCountAndTail) {
+TEST_P(LookupKernelTest, StreamOfEveryWidthRowCountAndTail) {
   Rng rng(106);
   for (const Codebook& book : Books(rng)) {
-    for (size_t rows = 1; rows <= kLookupMaxGemvRows; ++rows) {
+    for (size_t rows = 1; rows <= kLookupStreamRows; ++rows) {
       for (size_t groups : {0, 1, 2, 3, 4, 5, 7, 8, 21}) {
         const bool act_signed = Pick(rng, 2) == 0;
         const LookupTable table = MakeLookupTable(book, 0, 0);
         const std::vector<uint8_t> codes = RandomCodes(rng, book, groups * kLookupUnit);
         auto stream = Exact<uint8_t>(StreamBytes(groups, table.bits) + 64);
         PackStream(codes.data(), groups, table.bits, stream.get());
-        std::vector<std::unique_ptr<uint8_t[]>> acts;
+        const auto panel = Exact<uint8_t>((groups + 3) / 4 * rows * 16);
         std::vector<std::vector<int>> digits(rows);
-        const uint8_t* pointers[kLookupMaxGemvRows] = {};
         for (size_t r = 0; r < rows; ++r) {
-          acts.push_back(Exact<uint8_t>(4 * groups));
           for (size_t k = 0; k < 4 * groups; ++k) {
             digits[r].push_back(RandomDigit(rng, act_signed));
-            acts[r][k] = Store(digits[r][k], act_signed);
+            panel[(k / 16 * rows + r) * 16 + k % 16] = Store(digits[r][k], act_signed);
           }
-          pointers[r] = acts[r].get();
         }
         auto acc = Exact<int32_t>(rows * kLookupLanes);
-        LookupGemv gemv;
-        gemv.stream = stream.get();
-        gemv.table = &table;
-        gemv.acts = pointers;
-        gemv.row_count = rows;
-        gemv.act_signed = act_signed;
-        gemv.groups = groups;
-        gemv.acc = acc.get();
-        gemv.acc_stride = kLookupLanes;
-        kernel().gemv(gemv);
+        LookupStream call;
+        call.stream = stream.get();
+        call.table = &table;
+        call.rows = panel.get();
+        call.row_count = rows;
+        call.act_signed = act_signed;
+        call.groups = groups;
+        call.acc = acc.get();
+        call.acc_stride = kLookupLanes;
+        kernel().stream(call);
         for (size_t r = 0; r < rows; ++r) {
           for (size_t l = 0; l < kLookupLanes; ++l) {
             int64_t expected = 0, weight_sum = 0;

@@ -12,7 +12,7 @@
 // Layouts:
 //   lanes        [lane][4] at an offset per group  one operand of a tile, the one that lies in vector lanes: a lane
 //                panel, [groups][32 lanes][4], or an image of pixels of 4 bytes
-//   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; 1 <= rows <= 12
+//   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; rows >= 1
 //   stream       codes at their stored width, in the order in which they are consumed, in units of 128 codes (16 bytes
 //                per bit): PackStream of lookup_table.h. At least 64 readable bytes follow it.
 //
@@ -28,16 +28,35 @@ namespace tally {
 
 inline constexpr size_t kLookupGroup = 4;
 inline constexpr size_t kLookupLanes = 32;
-inline constexpr size_t kLookupRows = 12;
+inline constexpr size_t kLookupRows = 14;        // of a tile, at most
+inline constexpr size_t kLookupStreamRows = 12;  // of a product with a stream
 inline constexpr size_t kLookupUnit = 128;
 inline constexpr size_t kLookupGroupBytes = kLookupLanes * kLookupGroup;  // of a lane panel
-inline constexpr size_t kLookupMaxGemvRows = 4;
 
 // The digit of every code; entry c of 256 is that of code c mod 2^bits. Tables of 8 bits are odd: entry c + 128 is
 // minus entry c, modulo 256.
 struct LookupTable {
   int bits = 0;  // stored bits of a code, 2..8
   alignas(64) uint8_t digit[256] = {};
+};
+
+// What becomes of the sums of a block of rows and 32 lanes, within the kernel, so that no sum goes through memory:
+// t = float32(acc + correction) * scale; t += bias; t += residual; t is clamped, all as in FinishLoop of
+// runtime/ops/row_kernels.h. Results of a row lie in up to two runs of memory: element (r, lane) of run i is
+// out[i][r * out_stride + lane], its residual residual[i][r * residual_stride + lane]; other lanes are not touched.
+//
+// Nothing may be left out: zeros stand for what is missing, -0 for floats, which changes nothing when it is added.
+struct LookupFinish {
+  // One per row where activations are in lanes, else one per lane of lanes[0].
+  const int32_t* correction = nullptr;  // added modulo 2^32
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  float low = 0, high = 0;
+  uint32_t lanes[2] = {};  // of each run
+  float* out[2] = {};
+  size_t out_stride = 0;
+  const float* residual[2] = {};  // may be the output
+  size_t residual_stride = 0;
 };
 
 // acc[r][lane] = sum over k of rows[r] * lanes[lane].
@@ -47,22 +66,24 @@ struct LookupTile {
   const uint8_t* rows = nullptr;         // row panel; or, with row_offsets, pixels:
   const size_t* row_offsets = nullptr;   // row r of group g is at rows + row_offsets[g] + 4 r; lanes hold the weights
   size_t groups = 0;
-  size_t row_count = 0;        // 1..12
+  size_t row_count = 0;        // 1..kLookupRows
   size_t lane_count = 0;       // 16 or 32; all are written
   bool acts_in_lanes = false;  // which operand holds the activations
   bool act_signed = false;
+  const LookupFinish* finish = nullptr;  // kernels that finish; not with row_offsets. Null: the sums go to acc.
   int32_t* acc = nullptr;
   size_t acc_stride = 0;
 };
 
-// acc[r][lane] = sum over k of acts[r] * the 32 outputs whose codes are in the stream, [groups][32][4].
-struct LookupGemv {
+// acc[r][lane] = sum over k of rows[r] * the 32 outputs whose codes are in the stream, [groups][32][4].
+struct LookupStream {
   const uint8_t* stream = nullptr;
   const LookupTable* table = nullptr;
-  const uint8_t* const* acts = nullptr;  // groups * 4 digits each
-  size_t row_count = 0;                  // 1..4
+  const uint8_t* rows = nullptr;  // row panel of activations
+  size_t row_count = 0;           // 1..kLookupStreamRows
   bool act_signed = false;
   size_t groups = 0;
+  const LookupFinish* finish = nullptr;
   int32_t* acc = nullptr;
   size_t acc_stride = 0;
 };
@@ -92,6 +113,11 @@ struct LookupDepthwise {
 
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
+  // With more rows in all it is faster to decode a block of outputs once, and to use tiles. The first is for codes of 4
+  // and 8 bits, which are unpacked with a shift at most, the second for all others.
+  size_t max_stream_rows[2];
+  size_t stream_rows(int bits) const { return max_stream_rows[bits == 4 || bits == 8 ? 0 : 1]; }
+  bool finishes;  // tile and stream take a `finish`
 
   // In each row of the area, digits[i] = digit of codes[i].
   void (*translate)(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
@@ -102,7 +128,7 @@ struct LookupKernel {
   void (*tile)(const LookupTile& tile);
   // to[lane * to_stride + row] = from[row * 32 + lane]. Reads and writes whole multiples of 16 rows.
   void (*transpose)(const int32_t* from, size_t rows, int32_t* to, size_t to_stride);
-  void (*gemv)(const LookupGemv& gemv);
+  void (*stream)(const LookupStream& stream);
   void (*depthwise)(const LookupDepthwise& depthwise);
 };
 

@@ -22,6 +22,8 @@ inline __m256i Dot(__m256i acc, __m256i act, __m256i weight) {
 namespace tally {
 
 extern const LookupKernel kLookupAvx2;
-const LookupKernel kLookupAvx2 = {kSignedOffset, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
+const LookupKernel kLookupAvx2 = {
+    kSignedOffset, {4, 4}, false, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise,
+};
 
 }  // namespace tally

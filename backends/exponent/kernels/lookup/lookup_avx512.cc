@@ -47,25 +47,51 @@ void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& 
   }
 }
 
-void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
-  const Bytes256 look_up(table.digit);
-  // Byte 4 i + j of the result is byte i of quarter j.
-  alignas(64) static constexpr uint8_t kOrder[64] = {0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51,
-                                                     4,  20, 36, 52, 5,  21, 37, 53, 6,  22, 38, 54, 7,  23, 39, 55,
-                                                     8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59,
-                                                     12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
-  const __m512i permutation = _mm512_load_si512(kOrder);
+// 64 pixels of four codes each.
+template <class LookUp>
+void InterleaveWith(const LookUp& look_up, const uint8_t* const* codes, const LookupArea& area, uint8_t* digits) {
+  // Quarter q gets dwords q, 4 + q, 8 + q, 12 + q, so that merging bytes within quarters gives pixels in order.
+  const __m512i spread = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
   for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
-    for (size_t i = 0; i < area.width; i += 16) {
-      const size_t from = y * area.source_stride + i;
-      const size_t left = area.width - i;
-      const __mmask16 mask = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1u << left) - 1);
-      __m512i v = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, codes[0] + from));
-      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[1] + from), 1);
-      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[2] + from), 2);
-      v = _mm512_inserti32x4(v, _mm_maskz_loadu_epi8(mask, codes[3] + from), 3);
-      _mm512_mask_storeu_epi32(digits + 4 * i, mask, _mm512_permutexvar_epi8(permutation, look_up(v)));
+    for (size_t i = 0; i < area.width; i += 64) {
+      const size_t from = y * area.source_stride + i, left = area.width - i;
+      const __mmask64 mask = left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
+      __m512i v[4];
+      UNROLL for (int j = 0; j < 4; ++j) {
+        v[j] = look_up(_mm512_permutexvar_epi32(spread, _mm512_maskz_loadu_epi8(mask, codes[j] + from)));
+      }
+      const __m512i low01 = _mm512_unpacklo_epi8(v[0], v[1]), high01 = _mm512_unpackhi_epi8(v[0], v[1]);
+      const __m512i low23 = _mm512_unpacklo_epi8(v[2], v[3]), high23 = _mm512_unpackhi_epi8(v[2], v[3]);
+      v[0] = _mm512_unpacklo_epi16(low01, low23);
+      v[1] = _mm512_unpackhi_epi16(low01, low23);
+      v[2] = _mm512_unpacklo_epi16(high01, high23);
+      v[3] = _mm512_unpackhi_epi16(high01, high23);
+      if (left >= 64) {
+        UNROLL for (int j = 0; j < 4; ++j) Store(digits + 4 * i + 64 * j, v[j]);
+      } else {
+        UNROLL for (int j = 0; j < 4; ++j) {
+          _mm512_mask_storeu_epi32(digits + 4 * i + 64 * j, static_cast<__mmask16>(mask >> (16 * j)), v[j]);
+        }
+      }
     }
+  }
+}
+
+void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  if (table.bits <= 6) {
+    // The table repeats itself.
+    const __m512i entries = Load(table.digit);
+    InterleaveWith([&](__m512i index) { return _mm512_permutexvar_epi8(index, entries); }, codes, area, digits);
+  } else {
+    InterleaveWith(Bytes256(table.digit), codes, area, digits);
+  }
+}
+
+// GCC 12 would otherwise copy sums between registers in every round, or move them to memory.
+template <int kRows, int kVectors>
+__attribute__((always_inline)) inline void KeepInRegisters(__m512i (&acc)[kRows][kVectors]) {
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int v = 0; v < kVectors; ++v) asm volatile("" : "+v"(acc[r][v]));
   }
 }
 
@@ -133,6 +159,54 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
+// Puts the sums of a tile where they belong.
+template <bool kByRow, int kRows, int kVectors>
+__attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors], const LookupFinish& f) {
+  KeepInRegisters(acc);
+  const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
+  __mmask16 lanes[2][kVectors];
+  UNROLL for (int v = 0; v < kVectors; ++v) {
+    lanes[0][v] = static_cast<__mmask16>(f.lanes[0] >> (16 * v));
+    lanes[1][v] = static_cast<__mmask16>(f.lanes[1] >> (16 * v));
+  }
+  const bool two_runs = f.lanes[1] != 0;
+  float *out = f.out[0], *out1 = f.out[1];
+  const float *residual = f.residual[0], *residual1 = f.residual[1];
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    __m512 t[kVectors], added[kVectors];
+    UNROLL for (int v = 0; v < kVectors; ++v) {
+      const __mmask16 here = lanes[0][v];
+      if constexpr (kByRow) {
+        const __m512i sum = _mm512_add_epi32(acc[r][v], _mm512_set1_epi32(f.correction[r]));
+        t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(f.scale[r]));
+        t[v] = _mm512_add_ps(t[v], _mm512_set1_ps(f.bias[r]));
+      } else {
+        const __m512i sum = _mm512_add_epi32(acc[r][v], _mm512_maskz_loadu_epi32(here, f.correction + 16 * v));
+        t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(here, f.scale + 16 * v));
+        t[v] = _mm512_add_ps(t[v], _mm512_maskz_loadu_ps(here, f.bias + 16 * v));
+      }
+      added[v] = _mm512_maskz_loadu_ps(here, residual + 16 * v);
+    }
+    if (two_runs) {
+      UNROLL for (int v = 0; v < kVectors; ++v) {
+        added[v] = _mm512_mask_loadu_ps(added[v], lanes[1][v], residual1 + 16 * v);
+      }
+    }
+    UNROLL for (int v = 0; v < kVectors; ++v) {
+      // The second operand is the result where one is NaN.
+      t[v] = _mm512_min_ps(high, _mm512_max_ps(low, _mm512_add_ps(t[v], added[v])));
+      _mm512_mask_storeu_ps(out + 16 * v, lanes[0][v], t[v]);
+    }
+    if (two_runs) {
+      UNROLL for (int v = 0; v < kVectors; ++v) _mm512_mask_storeu_ps(out1 + 16 * v, lanes[1][v], t[v]);
+    }
+    out += f.out_stride;
+    out1 += f.out_stride;
+    residual += f.residual_stride;
+    residual1 += f.residual_stride;
+  }
+}
+
 enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
 
 // GCC 12 keeps accumulators in memory unless every loop over them is unrolled.
@@ -161,9 +235,14 @@ void TileOf(const LookupTile& t) {
                                                           : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
         }
       }
+      KeepInRegisters(acc);
     }
     rows += 16 * kRows;
     left -= inner;
+  }
+  if (kOperands != Operands::kWeightsInLanesPixels && t.finish != nullptr) {
+    Finish<kOperands == Operands::kActsInLanes>(acc, *t.finish);
+    return;
   }
   UNROLL for (int r = 0; r < kRows; ++r) {
     UNROLL for (int v = 0; v < kVectors; ++v) {
@@ -186,7 +265,9 @@ void TileRows(const LookupTile& t) {
     case 9: TileOf<9, kVectors, kOperands>(t); break;
     case 10: TileOf<10, kVectors, kOperands>(t); break;
     case 11: TileOf<11, kVectors, kOperands>(t); break;
-    default: TileOf<12, kVectors, kOperands>(t); break;
+    case 12: TileOf<12, kVectors, kOperands>(t); break;
+    case 13: TileOf<13, kVectors, kOperands>(t); break;
+    default: TileOf<14, kVectors, kOperands>(t); break;
   }
 }
 
@@ -244,67 +325,81 @@ inline void Prefetch(const uint8_t* p) {
 }
 
 template <int kBits, int kRows>
-void GemvOf(const LookupGemv& g) {
+void StreamOf(const LookupStream& g) {
   // Several accumulators per output keep the multipliers busy while one addition waits for the last.
   constexpr int kSteps = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   const Decoder<kBits> decoder(*g.table);
-  __m512i acc[kRows][kSteps][2];
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int s = 0; s < kSteps; ++s) acc[r][s][0] = acc[r][s][1] = _mm512_setzero_si512();
-  }
-  const uint8_t* acts[kRows];
-  UNROLL for (int r = 0; r < kRows; ++r) acts[r] = g.acts[r];
+  __m512i acc[kRows * kSteps][2];
+  UNROLL for (int r = 0; r < kRows * kSteps; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
   const uint8_t* stream = g.stream;
-  size_t group = 0;
-  for (; group + kSteps <= g.groups; group += kSteps) {
-    Prefetch<kSteps * 16 * kBits>(stream + kPrefetchAhead);
-    UNROLL for (int s = 0; s < kSteps; ++s) {
+  const uint8_t* rows = g.rows;
+  size_t left = g.groups;
+  for (; left >= 4; left -= 4, rows += 16 * kRows) {
+    Prefetch<4 * 16 * kBits>(stream + kPrefetchAhead);
+    UNROLL for (int i = 0; i < 4; ++i, stream += 16 * kBits) {
       __m512i a, b;
       decoder.Unit(stream, &a, &b);
-      stream += 16 * kBits;
       UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i act = BroadcastGroup(acts[r] + kLookupGroup * (group + s));
-        acc[r][s][0] = _mm512_dpbusd_epi32(acc[r][s][0], act, a);
-        acc[r][s][1] = _mm512_dpbusd_epi32(acc[r][s][1], act, b);
+        const __m512i act = BroadcastGroup(rows + 16 * r + 4 * i);
+        __m512i* sums = acc[r * kSteps + i % kSteps];
+        sums[0] = _mm512_dpbusd_epi32(sums[0], act, a);
+        sums[1] = _mm512_dpbusd_epi32(sums[1], act, b);
       }
     }
+    KeepInRegisters(acc);
   }
-  for (; group < g.groups; ++group, stream += 16 * kBits) {
+  for (; left > 0; --left, rows += 4, stream += 16 * kBits) {
     __m512i a, b;
     decoder.Unit(stream, &a, &b);
     UNROLL for (int r = 0; r < kRows; ++r) {
-      const __m512i act = BroadcastGroup(acts[r] + kLookupGroup * group);
-      acc[r][0][0] = _mm512_dpbusd_epi32(acc[r][0][0], act, a);
-      acc[r][0][1] = _mm512_dpbusd_epi32(acc[r][0][1], act, b);
+      const __m512i act = BroadcastGroup(rows + 16 * r);
+      acc[r * kSteps][0] = _mm512_dpbusd_epi32(acc[r * kSteps][0], act, a);
+      acc[r * kSteps][1] = _mm512_dpbusd_epi32(acc[r * kSteps][1], act, b);
     }
   }
+  __m512i sum[kRows][2];
   UNROLL for (int r = 0; r < kRows; ++r) {
     UNROLL for (int v = 0; v < 2; ++v) {
-      UNROLL for (int s = 1; s < kSteps; ++s) acc[r][0][v] = _mm512_add_epi32(acc[r][0][v], acc[r][s][v]);
-      Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, acc[r][0][v]);
+      sum[r][v] = acc[r * kSteps][v];
+      UNROLL for (int s = 1; s < kSteps; ++s) sum[r][v] = _mm512_add_epi32(sum[r][v], acc[r * kSteps + s][v]);
     }
+  }
+  if (g.finish != nullptr) {
+    Finish<false>(sum, *g.finish);
+    return;
+  }
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int v = 0; v < 2; ++v) Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, sum[r][v]);
   }
 }
 
 template <int kBits>
-void GemvRows(const LookupGemv& g) {
+void StreamRows(const LookupStream& g) {
   switch (g.row_count) {
-    case 1: GemvOf<kBits, 1>(g); break;
-    case 2: GemvOf<kBits, 2>(g); break;
-    case 3: GemvOf<kBits, 3>(g); break;
-    default: GemvOf<kBits, 4>(g); break;
+    case 1: StreamOf<kBits, 1>(g); break;
+    case 2: StreamOf<kBits, 2>(g); break;
+    case 3: StreamOf<kBits, 3>(g); break;
+    case 4: StreamOf<kBits, 4>(g); break;
+    case 5: StreamOf<kBits, 5>(g); break;
+    case 6: StreamOf<kBits, 6>(g); break;
+    case 7: StreamOf<kBits, 7>(g); break;
+    case 8: StreamOf<kBits, 8>(g); break;
+    case 9: StreamOf<kBits, 9>(g); break;
+    case 10: StreamOf<kBits, 10>(g); break;
+    case 11: StreamOf<kBits, 11>(g); break;
+    default: StreamOf<kBits, 12>(g); break;
   }
 }
 
-void Gemv(const LookupGemv& g) {
+void Stream(const LookupStream& g) {
   switch (g.table->bits) {
-    case 2: GemvRows<2>(g); break;
-    case 3: GemvRows<3>(g); break;
-    case 4: GemvRows<4>(g); break;
-    case 5: GemvRows<5>(g); break;
-    case 6: GemvRows<6>(g); break;
-    case 7: GemvRows<7>(g); break;
-    default: GemvRows<8>(g); break;
+    case 2: StreamRows<2>(g); break;
+    case 3: StreamRows<3>(g); break;
+    case 4: StreamRows<4>(g); break;
+    case 5: StreamRows<5>(g); break;
+    case 6: StreamRows<6>(g); break;
+    case 7: StreamRows<7>(g); break;
+    default: StreamRows<8>(g); break;
   }
 }
 
@@ -380,6 +475,8 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupAvx512;
-const LookupKernel kLookupAvx512 = {128, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
+const LookupKernel kLookupAvx512 = {
+    128, {SIZE_MAX, 16}, true, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise,
+};
 
 }  // namespace tally

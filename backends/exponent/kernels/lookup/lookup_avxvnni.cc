@@ -20,6 +20,8 @@ inline __m256i Dot(__m256i acc, __m256i act, __m256i weight) {
 namespace tally {
 
 extern const LookupKernel kLookupAvxVnni;
-const LookupKernel kLookupAvxVnni = {kSignedOffset, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
+const LookupKernel kLookupAvxVnni = {
+    kSignedOffset, {4, 4}, false, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise,
+};
 
 }  // namespace tally

@@ -69,7 +69,7 @@ void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) 
   }
 }
 
-void Gemv(const LookupGemv& v) {
+void Stream(const LookupStream& v) {
   for (size_t r = 0; r < v.row_count; ++r) {
     for (size_t l = 0; l < kLookupLanes; ++l) v.acc[r * v.acc_stride + l] = 0;
   }
@@ -78,7 +78,7 @@ void Gemv(const LookupGemv& v) {
     Decode(v.stream + g * 16 * static_cast<size_t>(v.table->bits), 1, *v.table, digits);
     for (size_t r = 0; r < v.row_count; ++r) {
       for (size_t l = 0; l < kLookupLanes; ++l) {
-        v.acc[r * v.acc_stride + l] += Dot(v.acts[r] + g * kLookupGroup, v.act_signed,
+        v.acc[r * v.acc_stride + l] += Dot(v.rows + (g / 4 * v.row_count + r) * 16 + g % 4 * kLookupGroup, v.act_signed,
                                            reinterpret_cast<const uint8_t*>(digits) + l * kLookupGroup);
       }
     }
@@ -104,6 +104,7 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupScalar;
-const LookupKernel kLookupScalar = {0, Translate, Interleave, Decode, Tile, Transpose, Gemv, Depthwise};
+const LookupKernel kLookupScalar = {0,      {4, 4}, false,     Translate, Interleave,
+                                    Decode, Tile,   Transpose, Stream,    Depthwise};
 
 }  // namespace tally

@@ -283,17 +283,20 @@ void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) 
 constexpr size_t kPrefetchAhead = 4096;
 
 template <int kBits, int kRows, bool kSigned>
-void GemvOf(const LookupGemv& g, size_t first_row) {
+void StreamOf(const LookupStream& g, size_t first_row) {
   const Digits<kBits> look_up(*g.table);
   __m256i acc[kRows][4];
   UNROLL for (int r = 0; r < kRows; ++r) { UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256(); }
   const uint8_t* stream = g.stream;
+  const uint8_t* rows = g.rows + first_row * 16;
   for (size_t group = 0; group < g.groups; ++group, stream += 16 * kBits) {
     UNROLL for (int i = 0; i < 16 * kBits; i += 64) _mm_prefetch(stream + kPrefetchAhead + i, _MM_HINT_T0);
     __m256i codes[4];
     UnpackUnit<kBits>(stream, codes);
+    // Four groups lie side by side in a row's 16 bytes.
+    const uint8_t* at = rows + group / 4 * 16 * g.row_count + group % 4 * kLookupGroup;
     __m256i act[kRows];
-    UNROLL for (int r = 0; r < kRows; ++r) act[r] = BroadcastGroup(g.acts[first_row + r] + kLookupGroup * group);
+    UNROLL for (int r = 0; r < kRows; ++r) act[r] = BroadcastGroup(at + 16 * r);
     UNROLL for (int i = 0; i < 4; ++i) {
       const __m256i weight = look_up(codes[i]);
       UNROLL for (int r = 0; r < kRows; ++r) acc[r][i] = Dot<kSigned>(acc[r][i], act[r], weight);
@@ -307,17 +310,17 @@ void GemvOf(const LookupGemv& g, size_t first_row) {
 }
 
 template <int kBits>
-struct GemvBits {
+struct StreamBits {
   template <bool kSigned>
-  static void Rows(const LookupGemv& g) {
+  static void Rows(const LookupStream& g) {
     size_t row = 0;
-    for (; row + 2 <= g.row_count; row += 2) GemvOf<kBits, 2, kSigned>(g, row);
-    if (row < g.row_count) GemvOf<kBits, 1, kSigned>(g, row);
+    for (; row + 2 <= g.row_count; row += 2) StreamOf<kBits, 2, kSigned>(g, row);
+    if (row < g.row_count) StreamOf<kBits, 1, kSigned>(g, row);
   }
-  static void Run(const LookupGemv& g) { g.act_signed ? Rows<true>(g) : Rows<false>(g); }
+  static void Run(const LookupStream& g) { g.act_signed ? Rows<true>(g) : Rows<false>(g); }
 };
 
-void Gemv(const LookupGemv& g) { ForBits<GemvBits>(g.table->bits, g); }
+void Stream(const LookupStream& g) { ForBits<StreamBits>(g.table->bits, g); }
 
 // Where 8 outputs of a row reach too far for two vectors of 16 image bytes.
 void DepthwiseFar(const LookupDepthwise& d) {
