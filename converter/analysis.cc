@@ -151,7 +151,11 @@ absl::Status Analysis::Measure() {
   for (size_t i = 0; i < weights_.size(); ++i) {
     const std::map<int, double>& errors = network->weights[i].errors;
     // All or none: the two kinds of error do not compare.
-    if (errors.size() != weights_[i].options.size()) continue;
+    const std::vector<BitOption>& options = weights_[i].options;
+    const bool all = errors.size() == options.size() &&
+                     std::all_of(options.begin(), options.end(),
+                                 [&](const BitOption& o) { return errors.count(o.exponent_bits) > 0; });
+    if (!all) continue;
     for (BitOption& option : weights_[i].options) option.error = errors.at(option.exponent_bits);
   }
   ScaleErrors(sensitivity.weights, weights, &weights_);

@@ -198,7 +198,7 @@ class Converter {
       report.reason = absl::StrCat(report.channel_scales ? "a scale per channel" : "one scale", ", ", weight.notes,
                                    target.read_elsewhere ? ", float32 kept for other nodes" : "");
       record(target.tensor, weight.fit.codebook, search.Record(i, weight.fit), analysis_.weights()[i],
-             search.fitter(i).magnitudes(), std::move(report));
+             search.fitter(i).Relative(weight.fit.channel_scales), std::move(report));
     }
     const std::vector<std::string> producers = Producers();
     for (size_t i = 0; i < network->activations.size(); ++i) {
@@ -233,6 +233,12 @@ class Converter {
     std::map<std::string, std::string>& m = graph->metadata;
     m["tool"] = options_.tool_version;
     for (const auto& [name, value] : OptionNames(options_)) m[absl::StrCat("option.", name)] = value;
+    // What the defaults came to.
+    if (!options_.weight_bits && !options_.max_drop && !options_.target_size) {
+      m["option.target_bits"] = absl::StrCat(goal_.WeightMean());
+    }
+    if (!options_.activation_bits) m["option.activation_target_bits"] = absl::StrCat(goal_.ActivationMean());
+    if (options_.max_drop) m["max_drop_reached"] = goal_.reached() ? "yes" : "no";
     // The model's batch may have left no choice.
     m["option.rounding"] = analysis_.candidates().compensates() ? "compensated" : "nearest";
     m["float_backend"] = runner_.float_backend();

@@ -27,6 +27,9 @@ class GoalSearch {
   // Uniform bits or those of the least estimated errors, whichever the output prefers: first of weights, then of
   // activations. Errors: kUsage when a budget (of all bits of the weights; a mean of activations) admits nothing.
   absl::StatusOr<Choices> Within(double weight_budget);
+  // Mean stored bits asked for, defaults included; of activations, as far as the goal has raised them.
+  double WeightMean() const;
+  double ActivationMean() const;
   absl::StatusOr<Choices> WithinTargets() { return Within(WeightMean() * SumOfElements(analysis_->weights())); }
 
   // The fewest bits for weights that keep the loss within options.max_drop, by bisection. `reached` says whether they
@@ -49,8 +52,6 @@ class GoalSearch {
     Choices choices;
     ConvertReport::Step step;
   };
-  double WeightMean() const;
-  double ActivationMean() const;
   std::optional<Allocation> LeastErrorActivations() const;
   absl::StatusOr<Allocation> UniformActivations() const;
   absl::StatusOr<Allocation> ActivationsOfMaxDrop() const;

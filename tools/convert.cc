@@ -124,7 +124,7 @@ absl::Status WriteReport(const Options& o, const ConvertReport& report, const Co
                      ReportHtml(report, absl::StrCat("convert ", o.model), EnvironmentHtml(o.num_threads)));
 }
 
-std::string Summary(const ConvertReport& report) {
+std::string Summary(const ConvertReport& report, const std::optional<double>& max_drop) {
   Table table({"tensor", "kind", ">elements", ">n", ">bits", "grid", ">base", ">RMAE", ">uniform RMAE"});
   for (const TensorReport& t : report.tensors) {
     const bool coded = t.codebook.exponent_bits > 0;
@@ -134,13 +134,22 @@ std::string Summary(const ConvertReport& report) {
                coded ? Fixed(t.codebook.base, 4) : "-", coded ? Fixed(t.rmae, 4) : "-",
                coded ? Fixed(t.rmae_uniform_clipped, 4) : "-"});
   }
-  std::string text = absl::StrCat(table.Text(), "\nweights      mean ", Fixed(report.weight_bits_mean, 3),
-                                  " stored bits (", Fixed(report.weight_exponent_bits_mean, 3), " exponent bits)\n",
-                                  "activations  mean ", Fixed(report.activation_bits_mean, 3), " stored bits\n");
+  std::string text = table.Text();
+  for (const TensorReport& t : report.tensors) {
+    if (t.is_weight && t.codebook.exponent_bits == 0) absl::StrAppend(&text, Shown(t.tensor, 40), " ", t.reason, "\n");
+  }
+  absl::StrAppend(&text, "\nweights      mean ", Fixed(report.weight_bits_mean, 3), " stored bits (",
+                  Fixed(report.weight_exponent_bits_mean, 3), " exponent bits)\n", "activations  mean ",
+                  Fixed(report.activation_bits_mean, 3), " stored bits\n");
   if (report.selection_samples > 0) {
     absl::StrAppend(&text, report.metric, "  float ", Fixed(report.float_value, 2), ", quantized ",
                     Fixed(report.quantized_value, 2), " on ", report.selection_samples, " samples: drop ",
                     DropText(report.drop), ", expected ", DropText(report.expected_drop), "\n");
+    if (max_drop && report.drop.drop > *max_drop) {
+      absl::StrAppend(&text, "more samples were lost than --max-drop ", *max_drop,
+                      report.goal_reached ? ", within what so few can tell; more of them, by --eval, tell more\n"
+                                          : ": it is out of reach\n");
+    }
   }
   return text;
 }
@@ -183,7 +192,7 @@ absl::Status Run(const Options& options) {
                                   Fixed(report.activation_bits_mean, 2), " activation bits; --best-effort writes it"));
   }
   TALLY_ASSIGN_OR_RETURN(const uint64_t bytes, WriteModelFile(result.graph, options.output));
-  Print(absl::StrCat(Summary(report), options.output, ": ", bytes, " bytes\n"));
+  Print(absl::StrCat(Summary(report, options.max_drop), options.output, ": ", bytes, " bytes\n"));
   return absl::OkStatus();
 }
 
@@ -217,15 +226,16 @@ void AddConvert(CLI::App* app, Action* action) {
   AddChoice(sub, "--shared-base", &o->shared_base, {"on", "off"},
             "One base for a layer's weights and input [on for real]");
   sub->add_flag("--equalize", o->equalize, "Scale channels across layers where that pays on the calibration data");
-  sub->add_option("--bits", o->bits, "Stored bits of all weights and activations")->check(InRange(2, 8));
+  sub->add_option("--bits", o->bits, "Stored bits of all weights and activations; signed tensors take 3 or more")
+      ->check(InRange(2, 8));
   sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(InRange(2, 8));
   sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(InRange(2, 8));
-  sub->add_option("--max-drop", o->max_drop, "The smallest weights that lose at most this many points")
+  sub->add_option("--max-drop", o->max_drop, "The smallest weights that are expected to lose at most this many points")
       ->check(InRange(0.0, 100.0));
   sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights that can be quantized, at most [4]")
       ->check(InRange(2.0, 8.0));
   sub->add_option("--activation-target-bits", o->activation_target_bits,
-                  "Mean stored bits of the activations, at most [target-bits + 2]")
+                  "Mean stored bits of the activations, at most [weight bits + 2; 6 with --max-drop and --target-size]")
       ->check(InRange(2.0, 8.0));
   sub->add_option("--target-size", o->target_size, "Bytes of the file, at most: 3000000, 3MB, 2.5MiB");
   sub->add_flag("--best-effort", o->best_effort, "Write the best point when --max-drop is out of reach");

@@ -72,10 +72,8 @@ std::string HistogramSvg(const TensorReport& t) {
                     Fixed(height, 1), "\"/>");
   }
   const std::vector<double> values = t.codebook.Values();
-  // With channel scales the codebook is relative to each channel: its largest level is drawn at the limit.
-  const double end = t.channel_scales ? values[static_cast<size_t>(t.codebook.magnitudes())] : d.limit;
   for (int i = 1; i <= t.codebook.magnitudes(); ++i) {
-    const double x = values[static_cast<size_t>(i)] / end * (kWidth - 1);
+    const double x = values[static_cast<size_t>(i)] / d.limit * (kWidth - 1);
     if (x > kWidth) break;
     absl::StrAppend(&svg, "<line stroke=\"#cc4422\" x1=\"", Fixed(x, 1), "\" x2=\"", Fixed(x, 1), "\" y1=\"",
                     kHeight - kTicks, "\" y2=\"", kHeight, "\"/>");
@@ -166,7 +164,9 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
       "may choose others); uniform RMAE: of uniform levels at equal stored bits, clipped at their best range; output "
       "error: squared error of the network's output, relative to it, with this tensor alone quantized; nearest, and "
       "the "
-      "four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted distributions.</p>\n",
+      "four distances behind it: Kolmogorov-Smirnov distance of |x| from fitted distributions (exponential: values are "
+      "Laplace about zero; Laplace: |x| is, about its median). Weights that have a scale per channel are divided by "
+      "it.</p>\n",
       TensorTable(report),
       "<h2>Magnitudes and levels</h2><p>Blue: shares of |x|, up to 99.9 % of them; red: the "
       "codebook's levels.</p>\n");

@@ -103,11 +103,24 @@ Json ToJson(const QuantizedWeight& weight) {
           {"errors", errors}};
 }
 
+namespace {
+
+// An integer that an int holds: nlohmann's conversions do not check.
+bool IsSmall(const Json& json) { return json.is_number_integer() && json >= 0 && json <= 255; }
+
+}  // namespace
+
 std::optional<QuantizedWeight> WeightFromJson(const Json& json, size_t elements, size_t channels) {
   QuantizedWeight weight;
   std::string packed;
   try {
     Codebook& book = weight.fit.codebook;
+    for (const char* name : {"exponent_bits", "grid", "rule"}) {
+      if (!IsSmall(json.at(name))) return std::nullopt;
+    }
+    for (const Json& pair : json.at("errors")) {
+      if (!IsSmall(pair.at(0))) return std::nullopt;
+    }
     json.at("exponent_bits").get_to(book.exponent_bits);
     json.at("signed").get_to(book.is_signed);
     book.grid = static_cast<Grid>(json.at("grid").get<int>());

@@ -68,6 +68,10 @@ class WeightFitter {
   Magnitudes Normalised(const std::vector<float>& channel_scales) const;
 
   const Magnitudes& magnitudes() const { return plain_; }
+  // Of weight / scale, each counted once: what lies beside the codebook's levels.
+  Magnitudes Relative(const std::vector<float>& channel_scales) const {
+    return channel_scales.empty() ? plain_ : Normalised(Scales(channel_scales.begin(), channel_scales.end()), 0);
+  }
 
   // Codes of the whole weight in element order.
   std::vector<uint8_t> Encode(const Codebook& codebook, const std::vector<float>& channel_scales) const;

@@ -144,6 +144,34 @@ TEST_F(ConvertTest, GoesOnToTheSameBytesAfterAKill) {
   EXPECT_EQ(testing::ReadText(Path("killed.tally")), testing::ReadText(Path("whole.tally")));
 }
 
+TEST_F(ConvertTest, ExplainsTheModelThatShips) {
+  const Ended ended = Tally({"convert", testing::SourcePath("examples/digits/digits_cnn.onnx"), "-o", Path("out.tally"),
+                             "--calibration", testing::SourcePath("examples/digits/calibration.json"), "--report",
+                             Path("report"), "--front", "2", "--calibration-samples", "64"});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json report = nlohmann::json::parse(testing::ReadText(Path("report/report.json")));
+  EXPECT_GE(report["front"].size(), 2u);
+  size_t weights = 0;
+  for (const nlohmann::json& tensor : report["tensors"]) {
+    if (tensor["encoding"] != "codes") continue;
+    weights += tensor["kind"] == "weight" ? 1 : 0;
+    double sum = 0;
+    for (double share : tensor["distribution"]["shares"]) sum += share;
+    EXPECT_NEAR(sum, 1, 0.01) << tensor["tensor"];
+    EXPECT_GT(tensor["rmae"], 0);
+  }
+  EXPECT_GE(weights, 2u);
+  const std::string page = testing::ReadText(Path("report/report.html"));
+  for (const char* part : {"<svg", "exponents win", "Kolmogorov", "Magnitudes and levels"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_EQ(page.find("http"), std::string::npos) << "nothing is fetched";
+  // Defaults are part of what the file tells.
+  const nlohmann::json metadata = Tally({"inspect", Path("out.tally"), "--json"}).json()["metadata"];
+  EXPECT_EQ(metadata["option.target_bits"], "4");
+  EXPECT_EQ(metadata["option.activation_target_bits"], "6");
+}
+
 TEST_F(ConvertTest, ConvertsARealModel) {
   TALLY_ASSET_OR_SKIP(model, "models/mlperftiny_resnet8_cifar10.onnx");
   TALLY_ASSET_OR_SKIP(data, "data/cifar10_calibration/data_raw.json");

@@ -9,12 +9,13 @@
 namespace tally {
 namespace {
 
-Distribution DescribeSample(const char* name) {
-  const std::vector<float> x = testing::Sample(name, 50000, 3);
+Distribution DescribeValues(const std::vector<float>& x) {
   MagnitudeHistogram histogram;
   histogram.Add(x.data(), x.size());
   return Describe(Magnitudes(histogram));
 }
+
+Distribution DescribeSample(const char* name) { return DescribeValues(testing::Sample(name, 50000, 3)); }
 
 // Kolmogorov's distance of 50,000 samples from their own distribution is below 0.01 but for one case in thousands.
 TEST(Distribution, FindsTheFamilyThatValuesWereDrawnFrom) {
@@ -25,6 +26,18 @@ TEST(Distribution, FindsTheFamilyThatValuesWereDrawnFrom) {
   const Distribution normal = DescribeSample("normal");
   EXPECT_LT(normal.normal, 0.01);
   EXPECT_GT(normal.exponential, 0.05);
+  // |x| itself, away from zero; the histogram's cells grow with |x|, hence the wider bound.
+  testing::Random random(4);
+  std::vector<float> x(50000);
+  for (float& v : x) v = static_cast<float>(6 + random.Laplace());
+  const Distribution about_median = DescribeValues(x);
+  EXPECT_LT(about_median.laplace, 0.02);
+  EXPECT_GT(about_median.normal, 0.3);
+  for (float& v : x) v = static_cast<float>(2 * random.Uniform() - 1);
+  const Distribution uniform = DescribeValues(x);
+  EXPECT_LT(uniform.uniform, 0.01);
+  EXPECT_GT(uniform.laplace, 0.05);
+  EXPECT_GT(uniform.normal, 0.05);
 }
 
 TEST(Distribution, CountsSharesUpToItsLimit) {

@@ -143,6 +143,7 @@ TEST(Convert, LeavesALayerFloatThatKeepsTheGoalOutOfReach) {
   const auto result = Convert(graph, *data, nullptr, options, DefaultRegistry());
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(result->report.goal_reached);
+  EXPECT_EQ(result->graph.metadata.at("max_drop_reached"), "yes");
   int left = 0;
   for (const TensorReport& t : result->report.tensors) {
     if (t.reason.find("stays float32") == std::string::npos) continue;
@@ -181,6 +182,7 @@ TEST(Convert, SaysWhenMaxDropIsOutOfReach) {
   const auto result = ConvertToy(options);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_FALSE(result->report.goal_reached);
+  EXPECT_EQ(result->graph.metadata.at("max_drop_reached"), "no");
   EXPECT_LT(result->report.quantized_value, result->report.float_value);
 }
 

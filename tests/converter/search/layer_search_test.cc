@@ -18,7 +18,8 @@ constexpr int64_t kInputs = 48, kChannels = 24, kSamples = 400;
 // A fully connected layer whose inputs go together: few common causes, noise, a ReLU. `q` is what a quantized
 // predecessor would give instead of `x`.
 struct Layer {
-  explicit Layer(uint64_t seed) : weight(Sample("laplace", kChannels * kInputs, seed)), fit(seed + 1), fresh(seed + 2) {}
+  explicit Layer(uint64_t seed)
+      : weight(Sample("laplace", kChannels * kInputs, seed)), fit(seed + 1), fresh(seed + 2) {}
 
   struct Inputs {
     explicit Inputs(uint64_t seed) {
@@ -30,7 +31,8 @@ struct Layer {
         for (double& s : strength) s = random.Normal();
         for (int64_t i = 0; i < kInputs; ++i) {
           double value = 0.2 * random.Normal() + 0.3;
-          for (int64_t c = 0; c < 6; ++c) value += strength[c] * static_cast<double>(causes[static_cast<size_t>(c * kInputs + i)]);
+          for (int64_t c = 0; c < 6; ++c)
+            value += strength[c] * static_cast<double>(causes[static_cast<size_t>(c * kInputs + i)]);
           x.push_back(static_cast<float>(std::max(0.0, value)));
           q.push_back(static_cast<float>(std::round(static_cast<double>(x.back()) * 8) / 8));
         }

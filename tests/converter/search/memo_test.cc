@@ -105,6 +105,10 @@ TEST(WeightFromJson, RefusesWhatDoesNotFitTheWeight) {
   EXPECT_TRUE(refused("exponent_bits", 8));
   EXPECT_TRUE(refused("mantissas", {1, 2}));
   EXPECT_TRUE(refused("errors", {{"a", 1}}));
+  EXPECT_TRUE(refused("errors", {{1e300, 1}}));
+  EXPECT_TRUE(refused("exponent_bits", 1e300));
+  EXPECT_TRUE(refused("exponent_bits", -4000000000));
+  EXPECT_TRUE(refused("grid", 1.5));
   EXPECT_FALSE(refused("notes", "others"));
   for (const auto& item : good.items()) {
     nlohmann::json bad = good;
