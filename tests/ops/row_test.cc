@@ -99,7 +99,7 @@ TEST_P(RowKernelTest, FinishesBlocksRowByRow) {
       row.scale += r * block.channel_stride;
       if (row.bias != nullptr) row.bias += r * block.channel_stride;
       if (row.residual != nullptr) row.residual += r * block.out_stride;
-      FinishRow(&acc[r * block.acc_stride], count, row, &expected[r * block.out_stride]);
+      FinishRow(acc.data() + r * block.acc_stride, count, row, expected.data() + r * block.out_stride);
     }
     FinishBlock(acc.data(), count, block, actual.data(), kernels());
     for (size_t i = 0; i < expected.size(); ++i) {

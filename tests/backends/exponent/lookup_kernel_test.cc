@@ -223,7 +223,7 @@ class FinishCase {
     first_[1] = cut + gap;
     count_[0] = cut;
     count_[1] = Pick(rng, kLookupLanes + 1 - first_[1]);
-    stride_ = count_[0] + count_[1] + Pick(rng, 5);
+    stride_ = count_[0] + count_[1] + 1 + Pick(rng, 5);
     for (size_t i = 0; i < rows * stride_; ++i) {
       memory_.push_back(Pick(rng, 8) == 0 ? std::nanf("") : std::uniform_real_distribution<float>(-1e9f, 1e9f)(rng));
     }
@@ -239,8 +239,8 @@ class FinishCase {
     finish_.out_stride = finish_.residual_stride = stride_;
     for (int run = 0; run < 2; ++run) {
       finish_.lanes[run] = static_cast<uint32_t>(((uint64_t{1} << count_[run]) - 1) << first_[run]);
-      finish_.out[run] = memory_.data() + at_[run] - first_[run];
-      finish_.residual[run] = (in_place ? memory_ : residual_).data() + at_[run] - first_[run];
+      finish_.out[run] = LaneZero(&memory_, run);
+      finish_.residual[run] = LaneZero(in_place ? &memory_ : &residual_, run);
     }
   }
 
@@ -276,6 +276,12 @@ class FinishCase {
   }
 
  private:
+  // Where lane 0 of a run would be, which need not be within the memory.
+  float* LaneZero(std::vector<float>* memory, int run) const {
+    return reinterpret_cast<float*>(reinterpret_cast<uintptr_t>(memory->data()) +
+                                    (at_[run] - first_[run]) * sizeof(float));
+  }
+
   size_t rows_, stride_ = 0;
   bool by_row_;
   size_t first_[2] = {}, count_[2] = {}, at_[2] = {};
