@@ -67,17 +67,15 @@ class LookupConv : public LookupNode {
       product_.row_offsets = image_.group_offsets();
       block_outputs_ = kLookupLanes;
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
-      block_units_ = std::max<size_t>(product_.groups, 1);
+      panel_bytes_ = product_.lane_panel_bytes();
     } else {
       product_.lane_offsets = image_.group_offsets();
       blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
       block_outputs_ = (group_outputs_ + blocks_ - 1) / blocks_;
       // Balancing may leave the last blocks without outputs.
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
-      block_units_ = std::max<size_t>((product_.row_panel_bytes(block_outputs_) + kLookupUnit - 1) / kLookupUnit, 1);
+      panel_bytes_ = product_.row_panel_bytes(block_outputs_);
     }
-    PackWeights();
-    problem_.weights = nullptr;
 
     // A chunk is a range of lanes, or of positions.
     const size_t chunk_items = outputs_in_lanes_ ? positions_ : image_.lanes();
@@ -86,9 +84,12 @@ class LookupConv : public LookupNode {
     chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, (share + unit - 1) / unit * unit);
     chunks_ = (chunk_items + chunk_ - 1) / chunk_;
     decode_late_ = chunks_ == 1 && w.batch == 1;
-    pass_blocks_ = decode_late_
-                       ? blocks_
-                       : std::clamp<size_t>(kDecodedBytes / (block_units_ * kLookupUnit) / conv_groups_, 1, blocks_);
+    const size_t whole_units = std::max<size_t>((panel_bytes_ + kLookupUnit - 1) / kLookupUnit, 1) * kLookupUnit;
+    pass_blocks_ = decode_late_ ? blocks_ : std::clamp<size_t>(kDecodedBytes / whole_units / conv_groups_, 1, blocks_);
+    decodes_all_ = !decode_late_ && pass_blocks_ == blocks_;
+    if (!decodes_all_) panel_bytes_ = whole_units;
+    PackWeights();
+    problem_.weights = nullptr;
     PlanScratch();
   }
 
@@ -117,11 +118,12 @@ class LookupConv : public LookupNode {
     return std::min(block_outputs_, group_outputs_ - block * block_outputs_);
   }
 
-  // Stream: [convolution group][block of outputs][panel, padded to whole units].
+  // Stream: [convolution group][block of outputs][panel]; panels are of whole units unless all are decoded at once.
   void PackWeights() {
     const int bits = problem_.w.stored_bits();
     const size_t groups = product_.groups;
-    stream_ = AlignedBuffer(StreamBytes(conv_groups_ * blocks_ * block_units_, bits));
+    units_ = (conv_groups_ * blocks_ * panel_bytes_ + kLookupUnit - 1) / kLookupUnit;
+    stream_ = AlignedBuffer(StreamBytes(units_, bits));
     // A last panel of lanes reads beyond the outputs.
     if (product_.offset()) {
       corrections_.assign(weight_digits() * product_.segments * problem_.outputs + kLookupLanes, 0);
@@ -130,9 +132,9 @@ class LookupConv : public LookupNode {
     for (size_t i = 0; i < source.size(); ++i) source[i] = image_.WeightIndex(i / kLookupGroup, i % kLookupGroup);
     WeightRows rows(problem_);
     std::vector<uint8_t> row((groups + 3) / 4 * 16, 0);
-    std::vector<uint8_t> block(block_units_ * kLookupUnit);
+    std::vector<uint8_t> panels(units_ * kLookupUnit, 0);
     for (size_t b = 0; b < conv_groups_ * blocks_; ++b) {
-      std::fill(block.begin(), block.end(), uint8_t{0});
+      uint8_t* panel = panels.data() + b * panel_bytes_;
       const size_t count = OutputsOfBlock(b % blocks_);
       for (size_t r = 0; r < count; ++r) {
         const size_t o = b / blocks_ * group_outputs_ + b % blocks_ * block_outputs_ + r;
@@ -142,25 +144,26 @@ class LookupConv : public LookupNode {
         }
         if (outputs_in_lanes_) {
           for (size_t g = 0; g < groups; ++g) {
-            std::memcpy(&block[g * kLookupGroupBytes + r * kLookupGroup], &row[g * kLookupGroup], kLookupGroup);
+            std::memcpy(panel + g * kLookupGroupBytes + r * kLookupGroup, &row[g * kLookupGroup], kLookupGroup);
           }
         } else {
-          FillPanelRow(row.data(), groups, r, count, block.data());
+          FillPanelRow(row.data(), groups, r, count, panel);
         }
         if (product_.offset()) {
           AddCorrections(product_, w_digits_, row.data(), 0, groups, product_.segments * problem_.outputs,
                          problem_.outputs, &corrections_[o]);
         }
       }
-      PackStream(block.data(), block_units_, bits, stream_.data() + StreamBytes(b * block_units_, bits));
     }
+    PackStream(panels.data(), units_, bits, stream_.data());
   }
 
   void PlanScratch() {
     images_ = plan_.Add(act_digits(), image_.bytes() + kReadSlack, &images_stride_);
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
-    decoded_ = plan_.Add(weight_digits(), decoded_blocks * block_units_ * kLookupUnit, &decoded_stride_);
+    const size_t decoded = decodes_all_ ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
+    decoded_ = plan_.Add(weight_digits(), decoded + kReadSlack, &decoded_stride_);
     if (!outputs_in_lanes_) return;
     const size_t sums = kLookupLanes * transposed_stride();
     narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
@@ -173,18 +176,29 @@ class LookupConv : public LookupNode {
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
 
   uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
+  uint8_t* DecodedBlock(const RunArgs& args, size_t digit, size_t block) const {
+    return args.scratch + decoded_ + digit * decoded_stride_ + block * panel_bytes_;
+  }
+  void DecodeUnits(const RunArgs& args, size_t first, size_t count, size_t to) const {
+    const uint8_t* stream = stream_.data() + StreamBytes(first, problem_.w.stored_bits());
+    for (size_t d = 0; d < weight_digits(); ++d) {
+      uint8_t* digits = args.scratch + decoded_ + d * decoded_stride_ + to;
+      kernel_table().decode(stream, count, w_digits_.table[d], reinterpret_cast<int8_t*>(digits));
+    }
+  }
   // Block `block` of all, as decoded block `to`.
   void DecodeBlock(const RunArgs& args, size_t block, size_t to) const {
-    for (size_t d = 0; d < weight_digits(); ++d) {
-      uint8_t* digits = args.scratch + decoded_ + d * decoded_stride_ + to * block_units_ * kLookupUnit;
-      kernel_table().decode(stream_.data() + StreamBytes(block * block_units_, problem_.w.stored_bits()), block_units_,
-                            w_digits_.table[d], reinterpret_cast<int8_t*>(digits));
-    }
+    const size_t units = panel_bytes_ / kLookupUnit;
+    DecodeUnits(args, block * units, units, to * panel_bytes_);
   }
 
   // Blocks first .. first + count - 1 of each convolution group, as [group][block].
   void DecodeWeights(const RunArgs& args, size_t first, size_t count) const {
-    ForEachPart(args.pool, parts_, conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
+    ForEachPart(args.pool, parts_, decodes_all_ ? units_ : conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
+      if (decodes_all_) {
+        DecodeUnits(args, begin, end - begin, begin * kLookupUnit);
+        return;
+      }
       for (size_t b = begin; b < end; ++b) DecodeBlock(args, b / count * blocks_ + first + b % count, b);
     });
   }
@@ -238,8 +252,8 @@ class LookupConv : public LookupNode {
     all.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     all.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
     all.stride = kLookupLanes;
-    const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
-    const uint8_t* lanes[2] = {panel, panel + decoded_stride_};
+    const uint8_t* lanes[2] = {DecodedBlock(args, 0, decoded_block),
+                               DecodedBlock(args, weight_digits() - 1, decoded_block)};
     for (size_t done = 0; done < count;) {
       const size_t y = (first + done) / run_, x = (first + done) % run_;
       const size_t run = std::min(run_ - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
@@ -279,8 +293,8 @@ class LookupConv : public LookupNode {
     const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
     const size_t end = std::min((chunk + 1) * chunk_, image_.lanes());
     const Correction correction = OutputCorrection(output);
-    const uint8_t* panel = args.scratch + decoded_ + decoded_block * block_units_ * kLookupUnit;
-    const uint8_t* rows[2] = {panel, panel + decoded_stride_};
+    const uint8_t* rows[2] = {DecodedBlock(args, 0, decoded_block),
+                              DecodedBlock(args, weight_digits() - 1, decoded_block)};
     const size_t pitch = run_ == positions_ ? positions_ : image_.pitch();
     const size_t channel = (n * problem_.outputs + output) * positions_;
     const EpilogueRow row = problem_.epilogue.Row(args, output, 0, channel);
@@ -314,9 +328,11 @@ class LookupConv : public LookupNode {
   size_t positions_ = 0;
   size_t run_ = 0;
   size_t blocks_ = 0, block_outputs_ = 0;  // of the outputs of one convolution group
-  size_t block_units_ = 0;
+  size_t panel_bytes_ = 0;                 // decoded
+  size_t units_ = 0;                       // of the stream
   size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
+  bool decodes_all_ = false;  // at once, before anything is multiplied
   bool decode_late_ = false;  // a block is used once, right after it was decoded
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][output]

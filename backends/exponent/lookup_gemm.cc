@@ -56,9 +56,9 @@ class LookupGemm : public LookupNode {
 
  private:
   size_t padded_outputs() const { return blocks_ * kLookupLanes; }
-  size_t block_stream_bytes() const { return StreamBytes(product_.groups, problem_.w.stored_bits()); }
+  size_t block_stream_bytes() const { return StreamBytes(product_.units(), problem_.w.stored_bits()); }
 
-  // Stream: [block of 32 outputs][group][output][4].
+  // Stream: [block of 32 outputs][group, to whole units][output][4].
   void PackWeights() {
     stream_ = AlignedBuffer(blocks_ * block_stream_bytes());
     if (product_.offset()) {
@@ -66,7 +66,7 @@ class LookupGemm : public LookupNode {
     }
     WeightRows rows(problem_);
     const size_t groups = product_.groups;
-    std::vector<uint8_t> block(groups * kLookupGroupBytes);
+    std::vector<uint8_t> block(product_.units() * kLookupUnit);
     std::vector<uint8_t> row(groups * kLookupGroup, 0);
     for (size_t b = 0; b < blocks_; ++b) {
       std::fill(block.begin(), block.end(), uint8_t{0});
@@ -81,7 +81,7 @@ class LookupGemm : public LookupNode {
                          padded_outputs(), &corrections_[o]);
         }
       }
-      PackStream(block.data(), groups, problem_.w.stored_bits(), stream_.data() + b * block_stream_bytes());
+      PackStream(block.data(), product_.units(), problem_.w.stored_bits(), stream_.data() + b * block_stream_bytes());
     }
   }
 
@@ -89,8 +89,8 @@ class LookupGemm : public LookupNode {
     const size_t row_bytes = product_.row_panel_bytes(1);
     rows_ = plan_.Add(row_blocks_, product_.row_panel_bytes(block_rows_ * act_digits_), &rows_stride_);
     line_ = plan_.Add(parts_, row_bytes, &line_stride_);
-    lanes_ = plan_.Add(decodes_ ? parts_ * static_cast<size_t>(product_.weight_digits) : 0, product_.lane_panel_bytes(),
-                       &lanes_stride_);
+    lanes_ = plan_.Add(decodes_ ? parts_ * static_cast<size_t>(product_.weight_digits) : 0,
+                       product_.units() * kLookupUnit, &lanes_stride_);
   }
 
   size_t RowsOfBlock(size_t block) const { return std::min(block_rows_, problem_.rows - block * block_rows_); }
@@ -116,7 +116,7 @@ class LookupGemm : public LookupNode {
 
   void Decode(const RunArgs& args, size_t part, size_t block) const {
     for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
-      kernel_table().decode(stream_.data() + block * block_stream_bytes(), product_.groups, w_digits_.table[d],
+      kernel_table().decode(stream_.data() + block * block_stream_bytes(), product_.units(), w_digits_.table[d],
                             reinterpret_cast<int8_t*>(LanePanels(args, part, d)));
     }
   }
@@ -161,10 +161,11 @@ class LookupGemm : public LookupNode {
       kernel_table().tile(tile);
     } else {
       LookupStream stream;
-      stream.stream = stream_.data() + block * block_stream_bytes() + StreamBytes(begin, problem_.w.stored_bits());
+      stream.stream = stream_.data() + block * block_stream_bytes() +
+                      StreamBytes(begin / kLookupUnitGroups, problem_.w.stored_bits());
       stream.table = &w_digits_.table[digit];
       stream.rows = rows;
-      stream.groups = groups;
+      stream.units = (groups + kLookupUnitGroups - 1) / kLookupUnitGroups;
       stream.row_count = digit_rows;
       stream.act_signed = product_.act_signed;
       stream.finish = finish;

@@ -43,6 +43,8 @@ struct Product {
   bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
   bool offset() const { return act_signed && kernel->signed_offset != 0; }
   size_t lane_panel_bytes() const { return groups * kLookupGroupBytes; }
+  // Of a stream whose last one may be filled up with zeros.
+  size_t units() const { return (groups + kLookupUnitGroups - 1) / kLookupUnitGroups; }
   size_t row_panel_bytes(size_t rows) const { return (groups + 3) / 4 * rows * 16; }
   size_t segment_begin(size_t s) const { return s * segment_groups; }
   size_t segment_size(size_t s) const {

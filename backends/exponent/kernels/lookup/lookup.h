@@ -13,8 +13,19 @@
 //   lanes        [lane][4] at an offset per group  one operand of a tile, the one that lies in vector lanes: a lane
 //                panel, [groups][32 lanes][4], or an image of pixels of 4 bytes
 //   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; rows >= 1
-//   stream       codes at their stored width, in the order in which they are consumed, in units of 128 codes (16 bytes
-//                per bit): PackStream of lookup_table.h. At least 64 readable bytes follow it.
+//   stream       codes at their stored width, in the order in which they are consumed, in units of 512 codes: a row of
+//                64 bytes per bit (LookupPieces below, PackStream of lookup_table.h). 64 readable bytes follow it.
+//
+// A unit holds eight vectors of 64 codes. Code j of a vector lies in byte j of its rows: whole codes first, 8 / bits to
+// a byte, and the bits above them make up the vectors that are left. So a vector of whole codes is a row shifted, and
+// no byte ever moves to another place; tables that repeat themselves make masks needless. 5 bits, byte j of the rows:
+//
+//   bit      7 6 5 4 3 2 1 0
+//   row 0   |5 5 5|0 0 0 0 0|     the digits name the vector that the bit belongs to
+//   row 1   |5 5|7|1 1 1 1 1|
+//   row 2   |6 6 6|2 2 2 2 2|
+//   row 3   |6 6|7|3 3 3 3 3|
+//   row 4   |7 7 7|4 4 4 4 4|
 //
 // This header is included by files compiled for one instruction set, so it must stay free of anything that could emit
 // code: no std or absl.
@@ -30,8 +41,44 @@ inline constexpr size_t kLookupGroup = 4;
 inline constexpr size_t kLookupLanes = 32;
 inline constexpr size_t kLookupRows = 14;        // of a tile, at most
 inline constexpr size_t kLookupStreamRows = 12;  // of a product with a stream
-inline constexpr size_t kLookupUnit = 128;
+inline constexpr size_t kLookupUnit = 512;       // codes
+inline constexpr size_t kLookupUnitGroups = 4;   // of 32 lanes, two vectors each
+inline constexpr size_t kLookupUnitVectors = 8;
 inline constexpr size_t kLookupGroupBytes = kLookupLanes * kLookupGroup;  // of a lane panel
+
+// Where the bits of a code lie: the sum over its pieces of (byte of `row` >> shift) & mask.
+struct LookupPiece {
+  uint8_t row, shift, mask;
+};
+struct LookupPieces {
+  int count = 0;
+  LookupPiece piece[7] = {};
+};
+
+// Of the codes of vector v of a unit.
+constexpr LookupPieces PiecesOfVector(int bits, int v) {
+  const int per_byte = 8 / bits, mask = (1 << bits) - 1;
+  LookupPieces p;
+  if (v < per_byte * bits) {
+    p.count = 1;
+    p.piece[0] = {static_cast<uint8_t>(v / per_byte), static_cast<uint8_t>(v % per_byte * bits),
+                  static_cast<uint8_t>(mask)};
+    return p;
+  }
+  const bool last = v == 7;
+  switch (bits) {
+    case 3: return last ? LookupPieces{2, {{2, 6, 3}, {1, 5, 4}}} : LookupPieces{2, {{0, 6, 3}, {1, 4, 4}}};
+    case 5:
+      if (v == 5) return {2, {{1, 6, 3}, {0, 3, 28}}};
+      if (v == 6) return {2, {{3, 6, 3}, {2, 3, 28}}};
+      return {3, {{4, 5, 7}, {1, 2, 8}, {3, 1, 16}}};
+    case 6:
+      return last ? LookupPieces{3, {{3, 6, 3}, {4, 4, 12}, {5, 2, 48}}}
+                  : LookupPieces{3, {{0, 6, 3}, {1, 4, 12}, {2, 2, 48}}};
+    default:  // 7
+      return {7, {{0, 7, 1}, {1, 6, 2}, {2, 5, 4}, {3, 4, 8}, {4, 3, 16}, {5, 2, 32}, {6, 1, 64}}};
+  }
+}
 
 // The digit of every code; entry c of 256 is that of code c mod 2^bits. Tables of 8 bits are odd: entry c + 128 is
 // minus entry c, modulo 256.
@@ -75,14 +122,14 @@ struct LookupTile {
   size_t acc_stride = 0;
 };
 
-// acc[r][lane] = sum over k of rows[r] * the 32 outputs whose codes are in the stream, [groups][32][4].
+// acc[r][lane] = sum over k of rows[r] * the 32 outputs whose codes are in the stream, [units][4 groups][32][4].
 struct LookupStream {
   const uint8_t* stream = nullptr;
   const LookupTable* table = nullptr;
   const uint8_t* rows = nullptr;  // row panel of activations
   size_t row_count = 0;           // 1..kLookupStreamRows
   bool act_signed = false;
-  size_t groups = 0;
+  size_t units = 0;
   const LookupFinish* finish = nullptr;
   int32_t* acc = nullptr;
   size_t acc_stride = 0;
@@ -114,7 +161,7 @@ struct LookupDepthwise {
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
   // With more rows in all it is faster to decode a block of outputs once, and to use tiles. The first is for codes of 4
-  // and 8 bits, which are unpacked with a shift at most, the second for all others.
+  // and 8 bits, which lie whole in their bytes, the second for all others.
   size_t max_stream_rows[2];
   size_t stream_rows(int bits) const { return max_stream_rows[bits == 4 || bits == 8 ? 0 : 1]; }
   bool finishes;  // tile and stream take a `finish`

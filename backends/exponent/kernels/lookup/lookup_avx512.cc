@@ -95,22 +95,12 @@ __attribute__((always_inline)) inline void KeepInRegisters(__m512i (&acc)[kRows]
   }
 }
 
-// Decodes a stream of codes of kBits, half a unit (64 codes) at a time.
+// Decodes units of codes of kBits.
 template <int kBits>
 struct Decoder {
-  __m512i t0, t1, spread, shifts;
+  __m512i t0, t1;
 
-  explicit Decoder(const LookupTable& table) : t0(Load(table.digit)), t1(Load(table.digit + 64)) {
-    // Quadword q takes the kBits bytes of its 8 codes, then each byte the 8 bits from its code's first one on.
-    alignas(64) uint8_t bytes[64];
-    alignas(64) uint8_t bits[64];
-    for (int i = 0; i < 64; ++i) {
-      bytes[i] = static_cast<uint8_t>(i / 8 * kBits + i % 8);
-      bits[i] = static_cast<uint8_t>(i % 8 * kBits);
-    }
-    spread = _mm512_load_si512(bytes);
-    shifts = _mm512_load_si512(bits);
-  }
+  explicit Decoder(const LookupTable& table) : t0(Load(table.digit)), t1(Load(table.digit + 64)) {}
 
   // The table repeats itself, so bits above the code's do not matter as long as they only choose a copy.
   __m512i LookUp(__m512i index) const {
@@ -120,30 +110,52 @@ struct Decoder {
     return _mm512_mask_sub_epi8(digit, _mm512_movepi8_mask(index), _mm512_setzero_si512(), digit);
   }
 
-  // Codes 0..63 and 64..127 of the unit at `stream`.
-  void Unit(const uint8_t* stream, __m512i* a, __m512i* b) const {
-    if constexpr (kBits == 4) {
-      const __m512i v = Load(stream);
-      *a = LookUp(v);
-      *b = LookUp(_mm512_srli_epi16(v, 4));
-    } else if constexpr (kBits == 8) {
-      *a = LookUp(Load(stream));
-      *b = LookUp(Load(stream + 64));
-    } else {
-      *a = LookUp(_mm512_multishift_epi64_epi8(shifts, _mm512_permutexvar_epi8(spread, Load(stream))));
-      *b = LookUp(_mm512_multishift_epi64_epi8(shifts, _mm512_permutexvar_epi8(spread, Load(stream + 8 * kBits))));
-    }
+  // Vector kVector of the unit at `unit`.
+  template <int kVector>
+  __m512i Vector(const uint8_t* unit) const {
+    constexpr LookupPieces kPieces = PiecesOfVector(kBits, kVector);
+    __m512i code = Shifted<kPieces.piece[0].shift>(unit + 64 * kPieces.piece[0].row);
+    if constexpr (kPieces.count > 1)
+      code = Merge<kPieces.piece[1].row, kPieces.piece[1].shift, kPieces.piece[1].mask>(code, unit);
+    if constexpr (kPieces.count > 2)
+      code = Merge<kPieces.piece[2].row, kPieces.piece[2].shift, kPieces.piece[2].mask>(code, unit);
+    if constexpr (kPieces.count > 3)
+      code = Merge<kPieces.piece[3].row, kPieces.piece[3].shift, kPieces.piece[3].mask>(code, unit);
+    if constexpr (kPieces.count > 4)
+      code = Merge<kPieces.piece[4].row, kPieces.piece[4].shift, kPieces.piece[4].mask>(code, unit);
+    if constexpr (kPieces.count > 5)
+      code = Merge<kPieces.piece[5].row, kPieces.piece[5].shift, kPieces.piece[5].mask>(code, unit);
+    if constexpr (kPieces.count > 6)
+      code = Merge<kPieces.piece[6].row, kPieces.piece[6].shift, kPieces.piece[6].mask>(code, unit);
+    return LookUp(code);
+  }
+
+ private:
+  // Bits that come from the neighbouring byte are above the code's.
+  template <int kShift>
+  static __m512i Shifted(const uint8_t* row) {
+    if constexpr (kShift == 0) return Load(row);
+    return _mm512_srli_epi16(Load(row), kShift);
+  }
+  template <int kRow, int kShift, int kMask>
+  static __m512i Merge(__m512i code, const uint8_t* unit) {
+    // Where the mask is set the piece, else the code.
+    return _mm512_ternarylogic_epi64(_mm512_set1_epi8(kMask), Shifted<kShift>(unit + 64 * kRow), code, 0xCA);
   }
 };
 
 template <int kBits>
 void DecodeBits(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
   const Decoder<kBits> decoder(table);
-  for (size_t u = 0; u < units; ++u, stream += 16 * kBits, digits += kLookupUnit) {
-    __m512i a, b;
-    decoder.Unit(stream, &a, &b);
-    Store(digits, a);
-    Store(digits + 64, b);
+  for (size_t u = 0; u < units; ++u, stream += 64 * kBits, digits += kLookupUnit) {
+    Store(digits, decoder.template Vector<0>(stream));
+    Store(digits + 64, decoder.template Vector<1>(stream));
+    Store(digits + 128, decoder.template Vector<2>(stream));
+    Store(digits + 192, decoder.template Vector<3>(stream));
+    Store(digits + 256, decoder.template Vector<4>(stream));
+    Store(digits + 320, decoder.template Vector<5>(stream));
+    Store(digits + 384, decoder.template Vector<6>(stream));
+    Store(digits + 448, decoder.template Vector<7>(stream));
   }
 }
 
@@ -324,38 +336,35 @@ inline void Prefetch(const uint8_t* p) {
   UNROLL for (int i = 0; i < kBytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
 }
 
+// Group kGroup of a unit. Several accumulators per output keep the multipliers busy while one addition waits for the
+// last.
+template <int kGroup, int kRows, int kSteps, int kBits>
+__attribute__((always_inline)) inline void StreamGroup(const Decoder<kBits>& decoder, const uint8_t* stream,
+                                                       const uint8_t* rows, __m512i (&acc)[kRows * kSteps][2]) {
+  const __m512i a = decoder.template Vector<2 * kGroup>(stream), b = decoder.template Vector<2 * kGroup + 1>(stream);
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    const __m512i act = BroadcastGroup(rows + 16 * r + 4 * kGroup);
+    __m512i* sums = acc[r * kSteps + kGroup % kSteps];
+    sums[0] = _mm512_dpbusd_epi32(sums[0], act, a);
+    sums[1] = _mm512_dpbusd_epi32(sums[1], act, b);
+  }
+}
+
 template <int kBits, int kRows>
 void StreamOf(const LookupStream& g) {
-  // Several accumulators per output keep the multipliers busy while one addition waits for the last.
   constexpr int kSteps = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   const Decoder<kBits> decoder(*g.table);
   __m512i acc[kRows * kSteps][2];
   UNROLL for (int r = 0; r < kRows * kSteps; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
   const uint8_t* stream = g.stream;
   const uint8_t* rows = g.rows;
-  size_t left = g.groups;
-  for (; left >= 4; left -= 4, rows += 16 * kRows) {
-    Prefetch<4 * 16 * kBits>(stream + kPrefetchAhead);
-    UNROLL for (int i = 0; i < 4; ++i, stream += 16 * kBits) {
-      __m512i a, b;
-      decoder.Unit(stream, &a, &b);
-      UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i act = BroadcastGroup(rows + 16 * r + 4 * i);
-        __m512i* sums = acc[r * kSteps + i % kSteps];
-        sums[0] = _mm512_dpbusd_epi32(sums[0], act, a);
-        sums[1] = _mm512_dpbusd_epi32(sums[1], act, b);
-      }
-    }
+  for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * kRows) {
+    Prefetch<64 * kBits>(stream + kPrefetchAhead);
+    StreamGroup<0, kRows, kSteps>(decoder, stream, rows, acc);
+    StreamGroup<1, kRows, kSteps>(decoder, stream, rows, acc);
+    StreamGroup<2, kRows, kSteps>(decoder, stream, rows, acc);
+    StreamGroup<3, kRows, kSteps>(decoder, stream, rows, acc);
     KeepInRegisters(acc);
-  }
-  for (; left > 0; --left, rows += 4, stream += 16 * kBits) {
-    __m512i a, b;
-    decoder.Unit(stream, &a, &b);
-    UNROLL for (int r = 0; r < kRows; ++r) {
-      const __m512i act = BroadcastGroup(rows + 16 * r);
-      acc[r * kSteps][0] = _mm512_dpbusd_epi32(acc[r * kSteps][0], act, a);
-      acc[r * kSteps][1] = _mm512_dpbusd_epi32(acc[r * kSteps][1], act, b);
-    }
   }
   __m512i sum[kRows][2];
   UNROLL for (int r = 0; r < kRows; ++r) {

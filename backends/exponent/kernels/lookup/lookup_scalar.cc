@@ -1,6 +1,5 @@
 // The portable look-up kernel: the contract of lookup.h, literally.
 #include "backends/exponent/kernels/lookup/lookup.h"
-#include "format/bit_packing.h"
 
 namespace tally {
 namespace {
@@ -22,17 +21,19 @@ void Interleave(const uint8_t* const* codes, const LookupArea& area, const Looku
 }
 
 void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
-  uint8_t codes[kLookupUnit];
-  for (size_t u = 0; u < units; ++u, stream += 16 * table.bits, digits += kLookupUnit) {
-    if (table.bits == 4) {
-      for (size_t j = 0; j < 64; ++j) {
-        codes[j] = stream[j] & 15;
-        codes[64 + j] = stream[j] >> 4;
+  constexpr size_t kVector = kLookupUnit / kLookupUnitVectors;
+  for (size_t u = 0; u < units; ++u, stream += kVector * static_cast<size_t>(table.bits)) {
+    for (size_t v = 0; v < kLookupUnitVectors; ++v, digits += kVector) {
+      const LookupPieces pieces = PiecesOfVector(table.bits, static_cast<int>(v));
+      for (size_t j = 0; j < kVector; ++j) {
+        uint32_t code = 0;
+        for (int i = 0; i < pieces.count; ++i) {
+          const LookupPiece& p = pieces.piece[i];
+          code |= (uint32_t{stream[kVector * p.row + j]} >> p.shift) & p.mask;
+        }
+        digits[j] = static_cast<int8_t>(table.digit[code]);
       }
-    } else {
-      UnpackBits(stream, table.bits, 0, kLookupUnit, codes);
     }
-    for (size_t i = 0; i < kLookupUnit; ++i) digits[i] = static_cast<int8_t>(table.digit[codes[i]]);
   }
 }
 
@@ -74,12 +75,13 @@ void Stream(const LookupStream& v) {
     for (size_t l = 0; l < kLookupLanes; ++l) v.acc[r * v.acc_stride + l] = 0;
   }
   int8_t digits[kLookupUnit];
-  for (size_t g = 0; g < v.groups; ++g) {
-    Decode(v.stream + g * 16 * static_cast<size_t>(v.table->bits), 1, *v.table, digits);
+  for (size_t u = 0; u < v.units; ++u) {
+    Decode(v.stream + u * kLookupUnit / 8 * static_cast<size_t>(v.table->bits), 1, *v.table, digits);
     for (size_t r = 0; r < v.row_count; ++r) {
-      for (size_t l = 0; l < kLookupLanes; ++l) {
-        v.acc[r * v.acc_stride + l] += Dot(v.rows + (g / 4 * v.row_count + r) * 16 + g % 4 * kLookupGroup, v.act_signed,
-                                           reinterpret_cast<const uint8_t*>(digits) + l * kLookupGroup);
+      const uint8_t* row = v.rows + (u * v.row_count + r) * 16;
+      for (size_t i = 0; i < kLookupUnit / kLookupGroup; ++i) {
+        v.acc[r * v.acc_stride + i % kLookupLanes] += Dot(row + i / kLookupLanes * kLookupGroup, v.act_signed,
+                                                          reinterpret_cast<const uint8_t*>(digits) + i * kLookupGroup);
       }
     }
   }

@@ -1,6 +1,6 @@
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 
-#include "format/bit_packing.h"
+#include <cstring>
 
 namespace tally {
 
@@ -34,12 +34,18 @@ LookupTable MakeLookupTable(const Codebook& book, int digit, int signed_offset) 
 }
 
 void PackStream(const uint8_t* codes, size_t units, int bits, uint8_t* stream) {
-  if (bits != 4) {
-    PackBits(codes, units * kLookupUnit, bits, stream);
-    return;
-  }
-  for (size_t u = 0; u < units; ++u, codes += kLookupUnit) {
-    for (size_t j = 0; j < kLookupUnit / 2; ++j) *stream++ = static_cast<uint8_t>(codes[j] | codes[64 + j] << 4);
+  std::memset(stream, 0, StreamBytes(units, bits));
+  constexpr size_t kVector = kLookupUnit / kLookupUnitVectors;
+  for (size_t u = 0; u < units; ++u, stream += StreamBytes(1, bits)) {
+    for (size_t v = 0; v < kLookupUnitVectors; ++v, codes += kVector) {
+      const LookupPieces pieces = PiecesOfVector(bits, static_cast<int>(v));
+      for (int i = 0; i < pieces.count; ++i) {
+        const LookupPiece& p = pieces.piece[i];
+        for (size_t j = 0; j < kVector; ++j) {
+          stream[kVector * p.row + j] |= static_cast<uint8_t>((codes[j] & p.mask) << p.shift);
+        }
+      }
+    }
   }
 }
 

@@ -19,11 +19,10 @@ int DigitCount(const Codebook& book);
 // 0.
 LookupTable MakeLookupTable(const Codebook& book, int digit, int signed_offset);
 
-// Packs codes[units * 128] at `bits` a code: low bit first without gaps (format/bit_packing.h). In 4-bit units codes
-// j and 64 + j of the 128 share byte j, so that 64 bytes split into two vectors with one shift.
+// Packs codes[units * 512] at `bits` a code, as lookup.h describes.
 void PackStream(const uint8_t* codes, size_t units, int bits, uint8_t* stream);
 
-inline size_t StreamBytes(size_t units, int bits) { return units * 16 * static_cast<size_t>(bits); }
+inline size_t StreamBytes(size_t units, int bits) { return units * kLookupUnit / 8 * static_cast<size_t>(bits); }
 
 }  // namespace tally
 

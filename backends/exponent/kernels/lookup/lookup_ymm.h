@@ -146,29 +146,27 @@ void Interleave(const uint8_t* const* codes, const LookupArea& area, const Looku
   ForBits<InterleaveBits>(table.bits, codes, area, table, digits);
 }
 
-// The codes of the unit at `stream`, one a byte.
-template <int kBits>
-inline void UnpackUnit(const uint8_t* stream, __m256i* codes) {
-  if constexpr (kBits == 8) {
-    UNROLL for (int i = 0; i < 4; ++i) codes[i] = Load(stream + 32 * i);
-  } else if constexpr (kBits == 4) {
-    UNROLL for (int i = 0; i < 2; ++i) {
-      const __m256i v = Load(stream + 32 * i);
-      codes[i] = Mask(v, 4);
-      codes[2 + i] = Mask(_mm256_srli_epi16(v, 4), 4);
-    }
-  } else {
-    constexpr uint64_t kMask = 0x0101010101010101u * ((1u << kBits) - 1);
-    UNROLL for (int i = 0; i < 4; ++i) {
-      uint64_t eight[4];
-      UNROLL for (int j = 0; j < 4; ++j) {
-        uint64_t packed;
-        __builtin_memcpy(&packed, stream + kBits * (4 * i + j), sizeof(packed));
-        eight[j] = _pdep_u64(packed, kMask);
-      }
-      codes[i] = _mm256_set_epi64x(static_cast<long long>(eight[3]), static_cast<long long>(eight[2]),
-                                   static_cast<long long>(eight[1]), static_cast<long long>(eight[0]));
-    }
+// Half kHalf of the codes of vector kVector of the unit at `unit`, one a byte.
+template <int kBits, int kVector, int kHalf>
+inline __m256i Codes(const uint8_t* unit) {
+  constexpr LookupPieces kPieces = PiecesOfVector(kBits, kVector);
+  __m256i codes = _mm256_setzero_si256();
+  UNROLL for (int i = 0; i < kPieces.count; ++i) {
+    const LookupPiece p = kPieces.piece[i];
+    __m256i piece = Load(unit + 64 * p.row + 32 * kHalf);
+    if (p.shift != 0) piece = _mm256_srli_epi16(piece, p.shift);
+    if (p.mask != 255) piece = _mm256_and_si256(piece, _mm256_set1_epi8(static_cast<char>(p.mask)));
+    codes = i == 0 ? piece : _mm256_or_si256(codes, piece);
+  }
+  return codes;
+}
+
+template <int kBits, int kVector>
+inline void DecodeVector(const Digits<kBits>& look_up, const uint8_t* unit, int8_t* digits) {
+  Store(digits + 64 * kVector, look_up(Codes<kBits, kVector, 0>(unit)));
+  Store(digits + 64 * kVector + 32, look_up(Codes<kBits, kVector, 1>(unit)));
+  if constexpr (kVector + 1 < static_cast<int>(kLookupUnitVectors)) {
+    DecodeVector<kBits, kVector + 1>(look_up, unit, digits);
   }
 }
 
@@ -176,10 +174,8 @@ template <int kBits>
 struct DecodeBits {
   static void Run(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits) {
     const Digits<kBits> look_up(table);
-    for (size_t u = 0; u < units; ++u, stream += 16 * kBits, digits += kLookupUnit) {
-      __m256i codes[4];
-      UnpackUnit<kBits>(stream, codes);
-      UNROLL for (int i = 0; i < 4; ++i) Store(digits + 32 * i, look_up(codes[i]));
+    for (size_t u = 0; u < units; ++u, stream += 64 * kBits, digits += kLookupUnit) {
+      DecodeVector<kBits, 0>(look_up, stream, digits);
     }
   }
 };
@@ -282,6 +278,22 @@ void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) 
 // A stream from memory keeps the core waiting unless it is asked for well ahead; prefetching past its end is harmless.
 constexpr size_t kPrefetchAhead = 4096;
 
+// Group kGroup of a unit.
+template <int kGroup, bool kSigned, int kRows, int kBits>
+__attribute__((always_inline)) inline void StreamGroup(const Digits<kBits>& look_up, const uint8_t* stream,
+                                                       const uint8_t* rows, __m256i (&acc)[kRows][4]) {
+  const __m256i weights[4] = {
+      look_up(Codes<kBits, 2 * kGroup, 0>(stream)),
+      look_up(Codes<kBits, 2 * kGroup, 1>(stream)),
+      look_up(Codes<kBits, 2 * kGroup + 1, 0>(stream)),
+      look_up(Codes<kBits, 2 * kGroup + 1, 1>(stream)),
+  };
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    const __m256i act = BroadcastGroup(rows + 16 * r + kLookupGroup * kGroup);
+    UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = Dot<kSigned>(acc[r][i], act, weights[i]);
+  }
+}
+
 template <int kBits, int kRows, bool kSigned>
 void StreamOf(const LookupStream& g, size_t first_row) {
   const Digits<kBits> look_up(*g.table);
@@ -289,18 +301,12 @@ void StreamOf(const LookupStream& g, size_t first_row) {
   UNROLL for (int r = 0; r < kRows; ++r) { UNROLL for (int i = 0; i < 4; ++i) acc[r][i] = _mm256_setzero_si256(); }
   const uint8_t* stream = g.stream;
   const uint8_t* rows = g.rows + first_row * 16;
-  for (size_t group = 0; group < g.groups; ++group, stream += 16 * kBits) {
-    UNROLL for (int i = 0; i < 16 * kBits; i += 64) _mm_prefetch(stream + kPrefetchAhead + i, _MM_HINT_T0);
-    __m256i codes[4];
-    UnpackUnit<kBits>(stream, codes);
-    // Four groups lie side by side in a row's 16 bytes.
-    const uint8_t* at = rows + group / 4 * 16 * g.row_count + group % 4 * kLookupGroup;
-    __m256i act[kRows];
-    UNROLL for (int r = 0; r < kRows; ++r) act[r] = BroadcastGroup(at + 16 * r);
-    UNROLL for (int i = 0; i < 4; ++i) {
-      const __m256i weight = look_up(codes[i]);
-      UNROLL for (int r = 0; r < kRows; ++r) acc[r][i] = Dot<kSigned>(acc[r][i], act[r], weight);
-    }
+  for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * g.row_count) {
+    UNROLL for (int i = 0; i < 64 * kBits; i += 64) _mm_prefetch(stream + kPrefetchAhead + i, _MM_HINT_T0);
+    StreamGroup<0, kSigned>(look_up, stream, rows, acc);
+    StreamGroup<1, kSigned>(look_up, stream, rows, acc);
+    StreamGroup<2, kSigned>(look_up, stream, rows, acc);
+    StreamGroup<3, kSigned>(look_up, stream, rows, acc);
   }
   UNROLL for (int r = 0; r < kRows; ++r) {
     UNROLL for (int i = 0; i < 4; ++i) {
