@@ -98,7 +98,7 @@ bool ConvImage::PhaseIsRead(size_t row_phase, size_t column_phase) const {
 
 int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   const int64_t t = static_cast<int64_t>(g % tap_columns_);
-  const int64_t r = static_cast<int64_t>(g / tap_columns_) % window_.kernel_h;
+  const int64_t r = static_cast<int64_t>(KernelRow(g));
   const int64_t plane = static_cast<int64_t>(g / tap_columns_) / window_.kernel_h;
   const int64_t c = taps_ ? plane : 4 * plane + static_cast<int64_t>(i);
   const int64_t s = taps_ ? 4 * t + static_cast<int64_t>(i) : t;

@@ -27,6 +27,8 @@ class ConvImage {
 
   // Of the pixels of each group of 4 along k, in bytes from the start of a convolution group's image.
   const std::vector<size_t>& group_offsets() const { return group_offsets_; }
+  // The row of the kernel that group g belongs to.
+  size_t KernelRow(size_t g) const { return g / tap_columns_ % static_cast<size_t>(window_.kernel_h); }
   // Index within a weight's [C/group, kh, kw] of element i of group g, or -1 where the pixel is padded.
   int64_t WeightIndex(size_t g, size_t i) const;
 

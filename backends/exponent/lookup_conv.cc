@@ -27,11 +27,37 @@ constexpr double kTransposeGroups = 3;
 // Rows of a tile that keep the multipliers busy while each sum waits for its last addition.
 constexpr double kBusyRows = 5;
 
+// Taller kernels multiply their padding: there is a list of groups for every pair of first and last row.
+constexpr int64_t kMaxClippedRows = 11;
+
 double Ceil(size_t n, size_t multiple) { return static_cast<double>((n + multiple - 1) / multiple * multiple); }
 
 // Positions without a gap between them.
 size_t UnbrokenRun(const Window2d& w, const ConvImage& image) {
   return static_cast<size_t>(image.pitch() == static_cast<size_t>(w.out_w) ? w.out_h * w.out_w : w.out_w);
+}
+
+// The rows of the kernel that meet the image, not its padding above and below, where output row y is made.
+struct KernelRows {
+  size_t begin, end;
+  size_t count() const { return end - begin; }
+  bool operator==(const KernelRows& o) const { return begin == o.begin && end == o.end; }
+};
+KernelRows RowsWithin(const Window2d& w, size_t y) {
+  const int64_t top = static_cast<int64_t>(y) * w.stride_h - w.pad_top;  // of the kernel, as a row of the image
+  // How many rows of the kernel lie above row `limit` of the image.
+  const auto above = [&](int64_t limit) {
+    const int64_t rows = limit <= top ? 0 : (limit - top + w.dilation_h - 1) / w.dilation_h;
+    return static_cast<size_t>(std::min(rows, w.kernel_h));
+  };
+  return {above(0), above(w.in_h)};
+}
+
+// Share of the products that meet no padding above or below.
+double ShareWithin(const Window2d& w) {
+  size_t rows = 0;
+  for (int64_t y = 0; y < w.out_h; ++y) rows += RowsWithin(w, static_cast<size_t>(y)).count();
+  return static_cast<double>(rows) / static_cast<double>(w.out_h * w.kernel_h);
 }
 
 // Whether outputs in lanes take less time than positions in lanes: by how much of each tile is wanted.
@@ -44,9 +70,9 @@ bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
            static_cast<double>(count);
   };
   const double in_positions = rows_cost(outputs) * Ceil(image.lanes(), kLookupLanes / 2) / positions;
-  const double in_outputs =
-      rows_cost(UnbrokenRun(w, image)) * Ceil(outputs, kLookupLanes / 2) / static_cast<double>(outputs) +
-      kTransposeGroups / static_cast<double>(image.group_offsets().size());
+  const double in_outputs = rows_cost(UnbrokenRun(w, image)) * Ceil(outputs, kLookupLanes / 2) /
+                                static_cast<double>(outputs) * ShareWithin(w) +
+                            kTransposeGroups / static_cast<double>(image.group_offsets().size());
   return in_outputs < in_positions;
 }
 
@@ -65,6 +91,7 @@ class LookupConv : public LookupNode {
     run_ = UnbrokenRun(w, image_);
     if (outputs_in_lanes_) {
       product_.row_offsets = image_.group_offsets();
+      ClipRows();
       block_outputs_ = kLookupLanes;
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
       panel_bytes_ = product_.lane_panel_bytes();
@@ -116,6 +143,33 @@ class LookupConv : public LookupNode {
   size_t act_digits() const { return static_cast<size_t>(product_.act_digits); }
   size_t OutputsOfBlock(size_t block) const {
     return std::min(block_outputs_, group_outputs_ - block * block_outputs_);
+  }
+
+  // A tile in one image row need not multiply the padding above or below. (With an offset it would have to be
+  // corrected by what it leaves out.)
+  void ClipRows() {
+    const Window2d& w = problem_.window;
+    if (run_ != static_cast<size_t>(w.out_w) || product_.segments > 1 || product_.offset()) return;
+    if (w.kernel_h > kMaxClippedRows) return;
+    std::vector<KernelRows> kinds;
+    for (int64_t y = 0; y < w.out_h; ++y) {
+      const KernelRows rows = RowsWithin(w, static_cast<size_t>(y));
+      const size_t kind = static_cast<size_t>(std::find(kinds.begin(), kinds.end(), rows) - kinds.begin());
+      clip_of_row_.push_back(kind);
+      if (kind < kinds.size()) continue;
+      kinds.push_back(rows);
+      Product clipped = product_;
+      clipped.lane_offsets.clear();
+      clipped.row_offsets.clear();
+      for (size_t g = 0; g < product_.groups; ++g) {
+        const size_t r = image_.KernelRow(g);
+        if (r < rows.begin || r >= rows.end) continue;
+        clipped.lane_offsets.push_back(product_.lane_offsets[g]);
+        clipped.row_offsets.push_back(product_.row_offsets[g]);
+      }
+      clipped.groups = clipped.row_offsets.size();
+      clips_.push_back(std::move(clipped));
+    }
   }
 
   // Stream: [convolution group][block of outputs][panel]; panels are of whole units unless all are decoded at once.
@@ -264,7 +318,8 @@ class LookupConv : public LookupNode {
         Sums sums = all;
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
-        Multiply(product_, lanes, outputs, pixels, rows, correction, sums);
+        const Product& product = clip_of_row_.empty() ? product_ : clips_[clip_of_row_[y]];
+        Multiply(product, lanes, outputs, pixels, rows, correction, sums);
       }
       done += run;
     }
@@ -332,8 +387,10 @@ class LookupConv : public LookupNode {
   size_t units_ = 0;                       // of the stream
   size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
-  bool decodes_all_ = false;  // at once, before anything is multiplied
-  bool decode_late_ = false;  // a block is used once, right after it was decoded
+  bool decodes_all_ = false;         // at once, before anything is multiplied
+  bool decode_late_ = false;         // a block is used once, right after it was decoded
+  std::vector<Product> clips_;       // product_ without groups that are padding, of several kinds
+  std::vector<size_t> clip_of_row_;  // of output rows; empty: product_ everywhere
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][output]
   // Scratch.

@@ -90,6 +90,7 @@ void TileFinish::AddRun(size_t first, size_t count, float* out, const float* res
 
 const LookupFinish& TileFinish::InKernel(const int32_t* correction) {
   call_.correction = correction != nullptr ? correction : kNoCorrection;
+  call_.is_plain = correction == nullptr && row_.residual == nullptr;
   return call_;
 }
 

@@ -275,6 +275,21 @@ class FinishCase {
     count_[1] = 0;
   }
 
+  // REQUIRES: one run. All lanes, no correction and -0 as residual, which the kernel may know.
+  void UsePlainRows() {
+    stride_ = kLookupLanes + 1;
+    count_[0] = kLookupLanes;
+    at_[0] = 0;
+    memory_.assign(rows_ * stride_, -0.0f);
+    residual_ = memory_;
+    std::fill(correction_.begin(), correction_.end(), 0);
+    finish_.lanes[0] = 0xFFFFFFFFu;
+    finish_.out[0] = memory_.data();
+    finish_.residual[0] = residual_.data();
+    finish_.out_stride = finish_.residual_stride = stride_;
+    finish_.is_plain = true;
+  }
+
  private:
   // Where lane 0 of a run would be, which need not be within the memory.
   float* LaneZero(std::vector<float>* memory, int run) const {
@@ -312,7 +327,9 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
       tile.acc = sums;
       tile.acc_stride = kLookupLanes;
       FinishCase by_tile(rng, rows, tile.acts_in_lanes, Pick(rng, 2) == 0);
-      if (!tile.acts_in_lanes) by_tile.UseOneRun();
+      const bool is_plain = trial % 3 == 0;
+      if (!tile.acts_in_lanes || is_plain) by_tile.UseOneRun();
+      if (is_plain) by_tile.UsePlainRows();
       kernel().tile(tile);
       tile.finish = by_tile.call();
       kernel().tile(tile);
@@ -334,6 +351,7 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
       stream.acc_stride = kLookupLanes;
       FinishCase by_stream(rng, rows, false, Pick(rng, 2) == 0);
       by_stream.UseOneRun();
+      if (is_plain) by_stream.UsePlainRows();
       kernel().stream(stream);
       stream.finish = by_stream.call();
       kernel().stream(stream);

@@ -104,6 +104,7 @@ struct LookupFinish {
   size_t out_stride = 0;
   const float* residual[2] = {};  // may be the output
   size_t residual_stride = 0;
+  bool is_plain = false;  // neither correction nor residual
 };
 
 // acc[r][lane] = sum over k of rows[r] * lanes[lane].

@@ -171,10 +171,29 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
+// Whole rows of sums with nothing to add but the bias.
+template <bool kByRow, int kRows, int kVectors>
+__attribute__((always_inline)) inline void FinishPlain(__m512i (&acc)[kRows][kVectors], const LookupFinish& f) {
+  const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
+  float* out = f.out[0];
+  UNROLL for (int r = 0; r < kRows; ++r, out += f.out_stride) {
+    UNROLL for (int v = 0; v < kVectors; ++v) {
+      const __m512 scale = kByRow ? _mm512_set1_ps(f.scale[r]) : _mm512_loadu_ps(f.scale + 16 * v);
+      const __m512 bias = kByRow ? _mm512_set1_ps(f.bias[r]) : _mm512_loadu_ps(f.bias + 16 * v);
+      const __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), scale), bias);
+      _mm512_storeu_ps(out + 16 * v, _mm512_min_ps(high, _mm512_max_ps(low, t)));
+    }
+  }
+}
+
 // Puts the sums of a tile where they belong.
 template <bool kByRow, int kRows, int kVectors>
 __attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors], const LookupFinish& f) {
   KeepInRegisters(acc);
+  if (f.is_plain && f.lanes[0] == (kVectors == 2 ? 0xFFFFFFFFu : 0xFFFFu)) {
+    FinishPlain<kByRow>(acc, f);
+    return;
+  }
   const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
   __mmask16 lanes[2][kVectors];
   UNROLL for (int v = 0; v < kVectors; ++v) {
