@@ -15,11 +15,12 @@ constexpr size_t kStreamRows = 4;
 
 class LookupGemm : public LookupNode {
  public:
-  LookupGemm(Problem problem, const NodeContext& context, size_t parts)
+  LookupGemm(Problem problem, const NodeContext& context, size_t parts, size_t ahead)
       : LookupNode(std::move(problem), context, parts),
         product_(kernel_table(), problem_, (problem_.k + 3) / 4, false, WeightRows(problem_).MaxDigitSum()),
         act_digits_(static_cast<size_t>(product_.act_digits)),
-        blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes) {
+        blocks_((problem_.outputs + kLookupLanes - 1) / kLookupLanes),
+        ahead_(ahead) {
     PackWeights();
     problem_.weights = nullptr;
     decodes_ = problem_.rows * act_digits_ > kernel_table().stream_rows(problem_.w.stored_bits());
@@ -36,13 +37,20 @@ class LookupGemm : public LookupNode {
       for (size_t block = begin; block < end; ++block) FillRows(args, part, block);
     });
     ForEachPart(args.pool, parts_, blocks_ * row_parts_, [&](size_t part, size_t begin, size_t end) {
+      if (!decodes_ && row_blocks_ == 1 && FinishesInKernel(product_)) {
+        // One call for all but a last block that is not full.
+        const size_t full = std::min(end, problem_.outputs / kLookupLanes);
+        if (begin < full) MultiplyBlocks(args, part, begin, full - begin, 0);
+        if (std::max(begin, full) < end) MultiplyBlocks(args, part, full, 1, 0);
+        return;
+      }
       size_t decoded = blocks_;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t block = item / row_parts_, row_part = item % row_parts_;
         if (decodes_ && block != decoded) Decode(args, part, block);
         decoded = block;
         for (size_t r = row_blocks_ * row_part / row_parts_; r < row_blocks_ * (row_part + 1) / row_parts_; ++r) {
-          MultiplyBlock(args, part, block, r);
+          MultiplyBlocks(args, part, block, 1, r);
         }
       }
     });
@@ -121,8 +129,8 @@ class LookupGemm : public LookupNode {
     }
   }
 
-  // 32 outputs of a block of rows.
-  void MultiplyBlock(const RunArgs& args, size_t part, size_t block, size_t row_block) const {
+  // Blocks of 32 outputs of a block of rows; several only where the kernel finishes, and all of them full.
+  void MultiplyBlocks(const RunArgs& args, size_t part, size_t block, size_t blocks, size_t row_block) const {
     const size_t o = block * kLookupLanes, element = row_block * block_rows_ * problem_.outputs + o;
     const EpilogueRow row = problem_.epilogue.Row(args, o, 1, element);
     TileFinish finish(row, false, problem_.outputs);
@@ -130,8 +138,8 @@ class LookupGemm : public LookupNode {
     const size_t rows = RowsOfBlock(row_block);
     if (FinishesInKernel(product_)) {
       const int32_t* correction = product_.offset() ? corrections_.data() + o : nullptr;
-      Call(args, part, block, row_block, 0, 0, &finish.InKernel(correction), nullptr);
-      finish.Activate(rows);
+      Call(args, part, block, blocks, row_block, 0, 0, &finish.InKernel(correction), nullptr);
+      finish.Activate(rows, blocks);
       return;
     }
     TileSums memory;
@@ -141,8 +149,8 @@ class LookupGemm : public LookupNode {
   }
 
   // One weight digit and segment; sums go to `finish`, or where that is null, to `acc`, 32 a row of digits.
-  void Call(const RunArgs& args, size_t part, size_t block, size_t row_block, size_t digit, size_t segment,
-            const LookupFinish* finish, int32_t* acc) const {
+  void Call(const RunArgs& args, size_t part, size_t block, size_t blocks, size_t row_block, size_t digit,
+            size_t segment, const LookupFinish* finish, int32_t* acc) const {
     const size_t digit_rows = RowsOfBlock(row_block) * act_digits_;
     const size_t begin = product_.segment_begin(segment), groups = product_.segment_size(segment);
     const uint8_t* rows = RowPanel(args, row_block) + begin * kLookupGroup * digit_rows;
@@ -168,6 +176,8 @@ class LookupGemm : public LookupNode {
       stream.units = (groups + kLookupUnitGroups - 1) / kLookupUnitGroups;
       stream.row_count = digit_rows;
       stream.act_signed = product_.act_signed;
+      stream.blocks = blocks;
+      stream.ahead = ahead_;
       stream.finish = finish;
       stream.acc = acc;
       stream.acc_stride = kLookupLanes;
@@ -181,7 +191,7 @@ class LookupGemm : public LookupNode {
     int32_t* const acc = product_.wide() ? term : sums.narrow;
     for (size_t d = 0; d < static_cast<size_t>(product_.weight_digits); ++d) {
       for (size_t s = 0; s < product_.segments; ++s) {
-        Call(args, part, block, row_block, d, s, nullptr, acc);
+        Call(args, part, block, 1, row_block, d, s, nullptr, acc);
         if (product_.offset()) {
           const int32_t* values =
               corrections_.data() + (d * product_.segments + s) * padded_outputs() + block * kLookupLanes;
@@ -200,6 +210,7 @@ class LookupGemm : public LookupNode {
   Product product_;
   size_t act_digits_;
   size_t blocks_;         // of 32 outputs
+  size_t ahead_;          // LookupStream
   bool decodes_ = false;  // a block of outputs, for all rows
   size_t row_blocks_ = 0, block_rows_ = 0;
   size_t row_parts_ = 0;
@@ -217,7 +228,7 @@ absl::StatusOr<std::unique_ptr<CompiledNode>> CompileLookupGemm(Problem problem,
                                                                 const ExponentOptions& options) {
   const double work = problem.products() * (problem.rows <= kStreamRows ? kStreamFactor : 1);
   const size_t parts = PartsFor(context, work, options.products_per_thread);
-  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, parts));
+  return std::unique_ptr<CompiledNode>(new LookupGemm(std::move(problem), context, parts, options.stream_ahead));
 }
 
 }  // namespace tally

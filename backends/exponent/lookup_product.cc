@@ -91,14 +91,19 @@ void TileFinish::AddRun(size_t first, size_t count, float* out, const float* res
 const LookupFinish& TileFinish::InKernel(const int32_t* correction) {
   call_.correction = correction != nullptr ? correction : kNoCorrection;
   call_.is_plain = correction == nullptr && row_.residual == nullptr;
+  call_.correction_step = correction != nullptr ? kLookupLanes : 0;
+  call_.bias_step = row_.bias != nullptr ? kLookupLanes : 0;
+  call_.residual_step = row_.residual != nullptr ? kLookupLanes : 0;
   return call_;
 }
 
-void TileFinish::Activate(size_t rows) const {
+void TileFinish::Activate(size_t rows, size_t blocks) const {
   if (is_clamp_) return;
   for (int run = 0; run < runs_; ++run) {
     float* out = call_.out[run] + first_[run];
-    for (size_t r = 0; r < rows; ++r) ApplyActivation(row_.activation, out + r * call_.out_stride, count_[run]);
+    for (size_t r = 0; r < rows; ++r) {
+      ApplyActivation(row_.activation, out + r * call_.out_stride, count_[run] + (blocks - 1) * kLookupLanes);
+    }
   }
 }
 

@@ -91,8 +91,8 @@ class TileFinish {
 
   // For a kernel; Activate follows. `correction`: null, or like scale and bias.
   const LookupFinish& InKernel(const int32_t* correction);
-  // What of the activation function the kernel left.
-  void Activate(size_t rows) const;
+  // What of the activation function the kernel left; `blocks` of 32 lanes beside each other.
+  void Activate(size_t rows, size_t blocks = 1) const;
   void FromSums(const Product& product, const RowKernels& row_kernels, const Sums& sums, size_t rows) const;
 
  private:

@@ -105,6 +105,8 @@ struct LookupFinish {
   const float* residual[2] = {};  // may be the output
   size_t residual_stride = 0;
   bool is_plain = false;  // neither correction nor residual
+  // From a block of 32 lanes to the next, in elements: 32, or 0 where all share what stands for missing values.
+  size_t correction_step = 0, bias_step = 0, residual_step = 0;
 };
 
 // acc[r][lane] = sum over k of rows[r] * lanes[lane].
@@ -123,7 +125,8 @@ struct LookupTile {
   size_t acc_stride = 0;
 };
 
-// acc[r][lane] = sum over k of rows[r] * the 32 outputs whose codes are in the stream, [units][4 groups][32][4].
+// acc[r][lane] = sum over k of rows[r] * the 32 outputs whose codes are in the stream, [units][4 groups][32][4]; with
+// `finish` the same for several blocks of outputs.
 struct LookupStream {
   const uint8_t* stream = nullptr;
   const LookupTable* table = nullptr;
@@ -131,6 +134,9 @@ struct LookupStream {
   size_t row_count = 0;           // 1..kLookupStreamRows
   bool act_signed = false;
   size_t units = 0;
+  size_t blocks = 1;  // of 32 outputs, whose streams follow each other; more than one only with `finish`
+  // Bytes between what is read and what is asked of the memory meanwhile; 0: the hardware guesses.
+  size_t ahead = 0;
   const LookupFinish* finish = nullptr;
   int32_t* acc = nullptr;
   size_t acc_stride = 0;

@@ -348,8 +348,7 @@ void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) 
   }
 }
 
-// A stream from memory keeps the core waiting unless it is asked for well ahead; prefetching past its end is harmless.
-constexpr size_t kPrefetchAhead = 4096;
+// Prefetching past the end of a stream is harmless.
 template <int kBytes>
 inline void Prefetch(const uint8_t* p) {
   UNROLL for (int i = 0; i < kBytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
@@ -373,31 +372,40 @@ template <int kBits, int kRows>
 void StreamOf(const LookupStream& g) {
   constexpr int kSteps = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   const Decoder<kBits> decoder(*g.table);
-  __m512i acc[kRows * kSteps][2];
-  UNROLL for (int r = 0; r < kRows * kSteps; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
   const uint8_t* stream = g.stream;
-  const uint8_t* rows = g.rows;
-  for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * kRows) {
-    Prefetch<64 * kBits>(stream + kPrefetchAhead);
-    StreamGroup<0, kRows, kSteps>(decoder, stream, rows, acc);
-    StreamGroup<1, kRows, kSteps>(decoder, stream, rows, acc);
-    StreamGroup<2, kRows, kSteps>(decoder, stream, rows, acc);
-    StreamGroup<3, kRows, kSteps>(decoder, stream, rows, acc);
-    KeepInRegisters(acc);
-  }
-  __m512i sum[kRows][2];
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int v = 0; v < 2; ++v) {
-      sum[r][v] = acc[r * kSteps][v];
-      UNROLL for (int s = 1; s < kSteps; ++s) sum[r][v] = _mm512_add_epi32(sum[r][v], acc[r * kSteps + s][v]);
+  LookupFinish finish;
+  if (g.finish != nullptr) finish = *g.finish;
+  for (size_t b = 0; b < g.blocks; ++b) {
+    __m512i acc[kRows * kSteps][2];
+    UNROLL for (int r = 0; r < kRows * kSteps; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
+    const uint8_t* rows = g.rows;
+    for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * kRows) {
+      if (g.ahead != 0) Prefetch<64 * kBits>(stream + g.ahead);
+      StreamGroup<0, kRows, kSteps>(decoder, stream, rows, acc);
+      StreamGroup<1, kRows, kSteps>(decoder, stream, rows, acc);
+      StreamGroup<2, kRows, kSteps>(decoder, stream, rows, acc);
+      StreamGroup<3, kRows, kSteps>(decoder, stream, rows, acc);
+      KeepInRegisters(acc);
     }
-  }
-  if (g.finish != nullptr) {
-    Finish<false>(sum, *g.finish);
-    return;
-  }
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int v = 0; v < 2; ++v) Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, sum[r][v]);
+    __m512i sum[kRows][2];
+    UNROLL for (int r = 0; r < kRows; ++r) {
+      UNROLL for (int v = 0; v < 2; ++v) {
+        sum[r][v] = acc[r * kSteps][v];
+        UNROLL for (int s = 1; s < kSteps; ++s) sum[r][v] = _mm512_add_epi32(sum[r][v], acc[r * kSteps + s][v]);
+      }
+    }
+    if (g.finish == nullptr) {
+      UNROLL for (int r = 0; r < kRows; ++r) {
+        UNROLL for (int v = 0; v < 2; ++v) Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, sum[r][v]);
+      }
+      return;
+    }
+    Finish<false>(sum, finish);
+    finish.correction += finish.correction_step;
+    finish.scale += kLookupLanes;
+    finish.bias += finish.bias_step;
+    finish.out[0] += kLookupLanes;
+    finish.residual[0] += finish.residual_step;
   }
 }
 

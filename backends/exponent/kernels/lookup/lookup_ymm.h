@@ -275,9 +275,6 @@ void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) 
   }
 }
 
-// A stream from memory keeps the core waiting unless it is asked for well ahead; prefetching past its end is harmless.
-constexpr size_t kPrefetchAhead = 4096;
-
 // Group kGroup of a unit.
 template <int kGroup, bool kSigned, int kRows, int kBits>
 __attribute__((always_inline)) inline void StreamGroup(const Digits<kBits>& look_up, const uint8_t* stream,
@@ -302,7 +299,10 @@ void StreamOf(const LookupStream& g, size_t first_row) {
   const uint8_t* stream = g.stream;
   const uint8_t* rows = g.rows + first_row * 16;
   for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * g.row_count) {
-    UNROLL for (int i = 0; i < 64 * kBits; i += 64) _mm_prefetch(stream + kPrefetchAhead + i, _MM_HINT_T0);
+    if (g.ahead != 0) {
+      // Past the end of the stream this is harmless.
+      UNROLL for (int i = 0; i < 64 * kBits; i += 64) _mm_prefetch(stream + g.ahead + i, _MM_HINT_T0);
+    }
     StreamGroup<0, kSigned>(look_up, stream, rows, acc);
     StreamGroup<1, kSigned>(look_up, stream, rows, acc);
     StreamGroup<2, kSigned>(look_up, stream, rows, acc);
