@@ -10,7 +10,8 @@
 // and because M[0] = 0, the sum over the rows is -2 sum over u of G[u] P[u] / 2^n, P[u] the number of rows whose
 // s + parity(e & u) is odd. Walking u in Gray-code order, each plane of parities costs one exclusive or; the planes are
 // counted with carry-save adders (Harley-Seal), two operations per full adder where the CPU has a three-input one. The
-// counts of all buckets are multiplied by the activations' mantissas and added up as planes too, shifted by each bit.
+// counts of all buckets are multiplied by the activations' mantissas and by G, and added up, as planes too, shifted by
+// each bit, so that only the planes of the sums become integers.
 // Rows whose activation is zero are in no bucket: they are never read.
 //
 // This header is included by files compiled for one instruction set, so it must stay free of anything that could emit
@@ -35,14 +36,14 @@ inline constexpr size_t kBitslicedCounter = 2 * kBitslicedLevels - 6;  // planes
 // The counters of one bucket, in bytes: [2^n masks][kBitslicedCounter][64].
 inline constexpr size_t BitslicedCounterBytes(int n) { return (size_t{1} << n) * kBitslicedCounter * kBitslicedPlane; }
 
-// Columns of a sum of counts times mantissas: 2^20 rows of 14 bits stay below 2^35.
-inline constexpr size_t kBitslicedColumns = 35;
-// Planes of such sums: of each mask and sign, at most two per column.
-inline constexpr size_t BitslicedSumPlanes(int n) { return (size_t{1} << n) * 2 * 2 * kBitslicedColumns; }
+// Bits of the sums: 2^20 rows of 14-bit activations, times 2^4 transforms below 2^11.
+inline constexpr size_t kBitslicedSumBits = 50;
+// Planes of what is added and of what is subtracted.
+inline constexpr size_t kBitslicedSumPlanes = 2 * kBitslicedSumBits;
 
 // Working memory of a call, in bytes: the counters, and the planes of their weighted sums.
 inline constexpr size_t BitslicedScratchBytes(int n, size_t buckets) {
-  return buckets * BitslicedCounterBytes(n) + BitslicedSumPlanes(n) * kBitslicedPlane;
+  return buckets * BitslicedCounterBytes(n) + kBitslicedSumPlanes * kBitslicedPlane;
 }
 
 // acc[o] = sum over buckets of magnitude * sum over the bucket's rows of (-1)^s M[e], o < 512.

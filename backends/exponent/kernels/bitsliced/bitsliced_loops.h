@@ -137,38 +137,42 @@ inline void Settle(uint8_t* counter, const Seen& seen, size_t levels, V* count) 
   }
 }
 
-// Planes with weights 1, 2, 4, ..., at most two of each. The sum is below 2^kBitslicedColumns, so what is carried out
-// of the last column is a plane of zeros.
-struct Columns {
-  V planes[kBitslicedColumns][2];
-  uint8_t fill[kBitslicedColumns] = {};
+inline uint32_t Magnitude(int32_t v) { return static_cast<uint32_t>(v < 0 ? -v : v); }
 
-  void Add(V plane, size_t column) {
-    while (fill[column] == 2) {
-      plane = FullAdd(&planes[column][0], planes[column][1], plane);
-      fill[column] = 1;
-      if (++column == kBitslicedColumns) return;
-    }
-    planes[column][fill[column]++] = plane;
+// A number per output, in planes with weights 1, 2, 4, ...
+struct Number {
+  V planes[kBitslicedSumBits];
+  size_t used = 0;    // planes from here on are zero
+  uint64_t most = 0;  // what no output exceeds
+
+  // Adds the number in `count` planes that no output of `other_most` exceeds, times 2^shift.
+  void Add(const V* other, size_t count, uint64_t other_most, size_t shift) {
+    if (count == 0) return;
+    for (; used < shift + count; ++used) planes[used] = V::Zero();
+    V carry = HalfAdd(&planes[shift], other[0]);
+    for (size_t i = 1; i < count; ++i) carry = FullAdd(&planes[shift + i], other[i], carry);
+    for (size_t c = shift + count; c < used; ++c) carry = HalfAdd(&planes[c], carry);
+    most += other_most << shift;
+    if (used < 64 && (most >> used) != 0) planes[used++] = carry;
   }
 };
 
-// Sums counts times magnitudes over the buckets, bit by bit, and lists the planes of the sums with their weights.
+// The planes of all sums with their weights.
 struct WeightedPlanes {
-  static constexpr size_t kMax = BitslicedSumPlanes(kBitslicedMaxBits);
-  const uint8_t* planes[kMax];
-  int64_t weights[kMax];
+  const uint8_t* planes[kBitslicedSumPlanes];
+  int64_t weights[kBitslicedSumPlanes];
   size_t count = 0;
 };
 
 template <int kBits>
 void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* list) {
   uint8_t* to = call.counters + call.buckets * BitslicedCounterBytes(kBits);
-  for (size_t mask = 0; mask < (size_t{1} << kBits); ++mask) {
-    for (size_t negative = 0; negative < 2; ++negative) {
-      const size_t first = list->count;
-      for (size_t at = 0; at < kBitslicedPlane; at += sizeof(V)) {
-        Columns columns;
+  for (size_t at = 0; at < kBitslicedPlane; at += sizeof(V)) {
+    Number totals[2];  // what is subtracted, what is added
+    for (size_t mask = 0; mask < (size_t{1} << kBits); ++mask) {
+      const int32_t factor = call.transform[mask];
+      for (size_t negative = 0; negative < 2; ++negative) {
+        Number sum;
         for (size_t b = 0; b < call.buckets; ++b) {
           const int32_t magnitude = call.magnitudes[b];
           if ((magnitude < 0) != (negative == 1) || seen[b].rows == 0) continue;
@@ -176,22 +180,23 @@ void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* lis
           V count[kBitslicedLevels];
           Settle(call.counters + b * BitslicedCounterBytes(kBits) + mask * kBitslicedCounter * kBitslicedPlane + at,
                  seen[b], levels, count);
-          for (uint32_t bits = static_cast<uint32_t>(magnitude < 0 ? -magnitude : magnitude); bits != 0;
-               bits &= bits - 1) {
-            const size_t shift = static_cast<size_t>(__builtin_ctz(bits));
-            for (size_t l = 0; l < levels; ++l) columns.Add(count[l], l + shift);
+          for (uint32_t bits = Magnitude(magnitude); bits != 0; bits &= bits - 1) {
+            sum.Add(count, levels, seen[b].rows, static_cast<size_t>(__builtin_ctz(bits)));
           }
         }
-        // The same planes at every `at`.
-        list->count = first;
-        for (size_t c = 0; c < kBitslicedColumns; ++c) {
-          for (size_t i = 0; i < columns.fill[c]; ++i) {
-            columns.planes[c][i].Store(to + list->count * kBitslicedPlane + at);
-            list->planes[list->count] = to + list->count * kBitslicedPlane;
-            const int64_t weight = int64_t{call.transform[mask]} * (int64_t{2} << c);
-            list->weights[list->count++] = negative == 1 ? weight : -weight;
-          }
+        Number& total = totals[(factor < 0) != (negative == 1) ? 1 : 0];
+        for (uint32_t bits = Magnitude(factor); bits != 0; bits &= bits - 1) {
+          total.Add(sum.planes, sum.used, sum.most, static_cast<size_t>(__builtin_ctz(bits)));
         }
+      }
+    }
+    // The same planes at every `at`.
+    list->count = 0;
+    for (size_t added = 0; added < 2; ++added) {
+      for (size_t i = 0; i < totals[added].used; ++i) {
+        totals[added].planes[i].Store(to + list->count * kBitslicedPlane + at);
+        list->planes[list->count] = to + list->count * kBitslicedPlane;
+        list->weights[list->count++] = (added == 1 ? int64_t{2} : int64_t{-2}) * (int64_t{1} << i);
       }
     }
   }
@@ -235,7 +240,7 @@ void CountOf(const BitslicedCall& call) {
   SumBuckets<kBits>(call, seen, &list);
   // The sums are exact multiples of 2^n.
   if (call.narrow != nullptr) {
-    uint32_t weights[WeightedPlanes::kMax];
+    uint32_t weights[kBitslicedSumPlanes];
     for (size_t i = 0; i < list.count; ++i) weights[i] = static_cast<uint32_t>(list.weights[i]);
     SumWhereSet(list.planes, weights, list.count, reinterpret_cast<uint32_t*>(call.narrow));
     for (size_t o = 0; o < kBitslicedOutputs; ++o) call.narrow[o] >>= kBits;
