@@ -6,6 +6,7 @@
 #ifndef TALLY_RUNTIME_BACKEND_BACKEND_H_
 #define TALLY_RUNTIME_BACKEND_BACKEND_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,13 @@ class CompiledNode {
   virtual std::string isa() const = 0;
 };
 
+// One of several ways to compute a node that give the same bits, so that the fastest may be taken (tuner.h).
+struct NodeVariant {
+  std::string name;     // "lookup", "onednn-codebook"; unique among the backends that may stand in for each other
+  std::string version;  // of the library behind it; empty: none
+  std::function<absl::StatusOr<std::unique_ptr<CompiledNode>>()> compile;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -81,6 +89,16 @@ class Backend {
 
   // REQUIRES: Supports(context) is OK. May still fail (kOutOfMemory, kBackendFailed).
   virtual absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const = 0;
+
+  // The ways in which this backend can compute the node; at least one. The first is that of Compile. They may be called
+  // as long as the backend and the context live. REQUIRES: as for Compile.
+  virtual std::vector<NodeVariant> Variants(const NodeContext& context) const {
+    return {{name(), version(), [this, &context] { return Compile(context); }}};
+  }
+
+  // Whether all results equal, bit for bit, those of every other backend that says so. Where a session lists several of
+  // them, a node goes to the fastest that takes it.
+  virtual bool may_stand_in() const { return false; }
 
   // Library and version behind the backend, for reports: "oneDNN 2.6.3".
   virtual std::string version() const { return ""; }
