@@ -4,12 +4,22 @@
 #include "absl/strings/str_join.h"
 #include "backends/exponent/bitsliced_gemm.h"
 #include "backends/exponent/histogram_node.h"
+#include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "backends/exponent/lookup_product.h"
 #include "backends/exponent/problem.h"
 #include "format/error.h"
 
 namespace tally {
 namespace {
+
+// Whether counting may be the faster way, so that it is tried. It takes time in proportion to the levels of the
+// activations, once per row. Where look-up multiplies many bytes at once, one row and few levels are left to it; where
+// it multiplies them one by one, counting may be ten times as fast.
+bool IsWorthCounting(const Problem& problem, const CpuFeatures& cpu) {
+  if (!SupportsBitsliced(problem).ok()) return false;
+  if (ChooseKernel(LookupKernels(), cpu).isa == Isa::kScalar) return true;
+  return problem.rows == 1 && problem.a.code_count() <= 16;
+}
 
 class ExponentBackend : public Backend {
  public:
@@ -23,24 +33,48 @@ class ExponentBackend : public Backend {
     return SupportsBitsliced(*problem);
   }
 
+  bool may_stand_in() const override { return true; }
+
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    absl::StatusOr<Problem> problem = MakeProblem(context);
-    if (!problem.ok()) return problem.status();
-    if (problem->is_real() || problem->is_empty || options_.kernel == ExponentKernel::kHistogram) {
-      return CompileHistogram(*std::move(problem), context);
-    }
-    if (options_.kernel == ExponentKernel::kBitsliced) {
-      return CompileBitslicedGemm(*std::move(problem), context, options_);
-    }
-    switch (problem->kind) {
-      case Problem::Kind::kConv: return CompileLookupConv(*std::move(problem), context, options_);
-      case Problem::Kind::kGemm: return CompileLookupGemm(*std::move(problem), context, options_);
-      case Problem::Kind::kMatMul: break;
-    }
-    return CompileLookupMatMul(*std::move(problem), context, options_);
+    return CompileWith(options_, context);
+  }
+
+  std::vector<NodeVariant> Variants(const NodeContext& context) const override {
+    const auto variant = [&](ExponentKernel kernel) {
+      ExponentOptions options = options_;
+      options.kernel = kernel;
+      const std::string name = ExponentKernelNames()[static_cast<size_t>(kernel)];
+      return NodeVariant{name, "", [options, &context] { return CompileWith(options, context); }};
+    };
+    const absl::StatusOr<Problem> problem = MakeProblem(context);
+    if (options_.kernel != ExponentKernel::kAuto || !problem.ok()) return {variant(options_.kernel)};
+    if (TakesHistogram(*problem)) return {variant(ExponentKernel::kHistogram)};
+    std::vector<NodeVariant> variants = {variant(ExponentKernel::kLookup)};
+    if (IsWorthCounting(*problem, context.cpu)) variants.push_back(variant(ExponentKernel::kBitsliced));
+    return variants;
   }
 
  private:
+  static bool TakesHistogram(const Problem& problem) { return problem.is_real() || problem.is_empty; }
+
+  static absl::StatusOr<std::unique_ptr<CompiledNode>> CompileWith(const ExponentOptions& options,
+                                                                   const NodeContext& context) {
+    absl::StatusOr<Problem> problem = MakeProblem(context);
+    if (!problem.ok()) return problem.status();
+    if (TakesHistogram(*problem) || options.kernel == ExponentKernel::kHistogram) {
+      return CompileHistogram(*std::move(problem), context);
+    }
+    if (options.kernel == ExponentKernel::kBitsliced) {
+      return CompileBitslicedGemm(*std::move(problem), context, options);
+    }
+    switch (problem->kind) {
+      case Problem::Kind::kConv: return CompileLookupConv(*std::move(problem), context, options);
+      case Problem::Kind::kGemm: return CompileLookupGemm(*std::move(problem), context, options);
+      case Problem::Kind::kMatMul: break;
+    }
+    return CompileLookupMatMul(*std::move(problem), context, options);
+  }
+
   ExponentOptions options_;
 };
 

@@ -2,9 +2,9 @@
 //
 // It takes Conv and Gemm whose weight has codes and whose input has a codebook, and MatMul whose inputs both have
 // codebooks; any exponent bits on each side, signed or not, grids q7 and q14 in any mix, and the real grid. Integer
-// grids run on look-up kernels (kernels/lookup) or, when asked for, bit-sliced ones (kernels/bitsliced), the real grid
-// on histograms (kernels/histogram). Results follow the exactness contract: the same bits on every instruction set and
-// at any thread count.
+// grids run on look-up kernels (kernels/lookup) or bit-sliced ones (kernels/bitsliced), when asked for or found to be
+// faster, the real grid on histograms (kernels/histogram). Results follow the exactness contract: the same bits on
+// every instruction set and at any thread count.
 //
 // Immutable; safe to share between threads.
 #ifndef TALLY_BACKENDS_EXPONENT_EXPONENT_H_
@@ -21,7 +21,7 @@ namespace tally {
 
 // Families of kernels on integer grids. All give the same bits.
 enum class ExponentKernel : uint8_t {
-  kAuto,       // "auto": look-up
+  kAuto,       // "auto": look-up, or where a session measures the fastest that is plausible
   kLookup,     // "lookup"
   kBitsliced,  // "bitsliced"; refuses nodes that it cannot take
   kHistogram,  // "histogram"

@@ -11,6 +11,7 @@ class CodebookBackend : public Backend {
  public:
   std::string name() const override { return "onednn-codebook"; }
   std::string version() const override { return onednn::LibraryVersion(); }
+  bool may_stand_in() const override { return true; }
 
   absl::Status Supports(const NodeContext& context) const override {
     return context.node.op == "MatMul" ? onednn::SupportsCodebookMatMul(context) : onednn::SupportsCodebookDot(context);

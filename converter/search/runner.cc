@@ -95,6 +95,7 @@ absl::StatusOr<Session> Runner::MakeSession(const Graph& graph, const std::vecto
   SessionOptions options;
   options.backends = backends;
   options.thread_pool = pool_;
+  options.tuning = Tuning::kRules;  // most sessions here run less often than measuring would
   return Session::Create(model, options, registry_);
 }
 

@@ -54,13 +54,15 @@ std::string ConstantWithoutPlainForm(const Graph& graph, const Node& node) {
 class Planner {
  public:
   Planner(const Graph& graph, const Limits& limits, const SessionOptions& options,
-          const std::vector<std::shared_ptr<const Backend>>& backends, const CpuFeatures& cpu, int num_threads)
+          const std::vector<std::shared_ptr<const Backend>>& backends, const CpuFeatures& cpu, int num_threads,
+          Tuner* tuner)
       : graph_(graph),
         limits_(limits),
         options_(options),
         backends_(backends),
         cpu_(cpu),
         num_threads_(num_threads),
+        tuner_(tuner),
         plan_(std::make_unique<Plan>()) {}
 
   absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values) {
@@ -123,7 +125,7 @@ class Planner {
   absl::Status AddNode(size_t n) {
     const Node& node = graph_.nodes[n];
     const OpDef& def = *FindOp(node.op);
-    NodePlacement placement{node.name, node.op, "ops", "", "", {}};
+    NodePlacement placement{node.name, node.op, "ops", "", "", "", {}};
     if (inferred_.folded[n]) {
       placement.kernel = "folded";
       plan_->placement.push_back(std::move(placement));
@@ -154,18 +156,29 @@ class Planner {
     return absl::OkStatus();
   }
 
-  // Chooses the first backend that takes the node, else the shared operators.
+  // Chooses the first backend that takes the node, or the fastest of those that may stand in for it; else the shared
+  // operators.
   absl::Status Place(const OpDef& def, const NodeContext& context, Step* step, NodePlacement* placement) {
     absl::Status missing_form;
+    std::vector<NodeVariant> variants;
+    std::vector<const Backend*> owners;  // of the variants
     for (const auto& backend : backends_) {
+      if (!owners.empty() && !(owners[0]->may_stand_in() && backend->may_stand_in())) continue;
       const absl::Status supported = backend->Supports(context);
       if (supported.ok()) {
-        TALLY_ASSIGN_OR_RETURN(step->compiled, backend->Compile(context));
-        placement->backend = backend->name();
-        return absl::OkStatus();
+        for (NodeVariant& v : backend->Variants(context)) variants.push_back(std::move(v));
+        owners.resize(variants.size(), backend.get());
+        continue;
       }
       if (GetErrorInfo(supported).code == ErrorCodeString(ErrorId::kMissingForm)) missing_form.Update(supported);
       placement->refused.push_back({backend->name(), std::string(supported.message())});
+    }
+    if (!variants.empty()) {
+      TALLY_ASSIGN_OR_RETURN(Tuner::Choice choice, tuner_->Choose(context, variants));
+      step->compiled = std::move(choice.node);
+      placement->backend = owners[choice.variant]->name();
+      placement->why = std::move(choice.why);
+      return absl::OkStatus();
     }
     // A weight that only exists in another backend's form is the file's lack, not a reason to fall back.
     TALLY_RETURN_IF_ERROR(missing_form);
@@ -331,6 +344,7 @@ class Planner {
   const std::vector<std::shared_ptr<const Backend>>& backends_;
   const CpuFeatures cpu_;
   const int num_threads_;
+  Tuner* const tuner_;
   std::unique_ptr<Plan> plan_;
   InferredGraph inferred_;
   std::map<std::tuple<int, Encoding, int>, int> converted_;
@@ -352,8 +366,8 @@ absl::StatusOr<std::unique_ptr<Plan>> BuildPlan(const Graph& graph, const Limits
                                                 const std::vector<int64_t>& symbol_values,
                                                 const SessionOptions& options,
                                                 const std::vector<std::shared_ptr<const Backend>>& backends,
-                                                const CpuFeatures& cpu, int num_threads) {
-  return Planner(graph, limits, options, backends, cpu, num_threads).Build(symbol_values);
+                                                const CpuFeatures& cpu, int num_threads, Tuner* tuner) {
+  return Planner(graph, limits, options, backends, cpu, num_threads, tuner).Build(symbol_values);
 }
 
 }  // namespace tally

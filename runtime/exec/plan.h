@@ -10,6 +10,7 @@
 
 #include "format/graph.h"
 #include "runtime/backend/backend.h"
+#include "runtime/backend/tuner.h"
 #include "runtime/core/aligned_buffer.h"
 #include "runtime/ops/encode.h"
 #include "runtime/ops/row_kernels.h"
@@ -74,12 +75,12 @@ struct Plan {
   std::vector<std::vector<Use>> uses_;  // per value; filled for inputs and outputs of the model
 };
 
-// REQUIRES: one value per symbol; `backends` and `pool` outlive the plan.
+// REQUIRES: one value per symbol; `backends` outlive the plan.
 absl::StatusOr<std::unique_ptr<Plan>> BuildPlan(const Graph& graph, const Limits& limits,
                                                 const std::vector<int64_t>& symbol_values,
                                                 const SessionOptions& options,
                                                 const std::vector<std::shared_ptr<const Backend>>& backends,
-                                                const CpuFeatures& cpu, int num_threads);
+                                                const CpuFeatures& cpu, int num_threads, Tuner* tuner);
 
 }  // namespace tally
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <new>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,6 +10,8 @@
 #include "format/graph.h"
 #include "format/limits.h"
 #include "runtime/backend/registry.h"
+#include "runtime/backend/tuner.h"
+#include "runtime/core/guarded.h"
 #include "runtime/exec/plan.h"
 #include "tally/tally.h"
 
@@ -53,20 +54,6 @@ absl::Status NodeError(const absl::Status& status, const Node& node) {
   return MakeError(ErrorId::kBackendFailed, std::string(status.message()), {"", "", -1, subject});
 }
 
-// Runs `body`, turning every exception into a status: none leaves the public API.
-template <typename Body>
-auto Guarded(const Body& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return MakeError(ErrorId::kOutOfMemory, "out of memory");
-  } catch (const std::exception& e) {
-    return MakeError(ErrorId::kBackendFailed, absl::StrCat("exception: ", e.what()));
-  } catch (...) {
-    return MakeError(ErrorId::kBackendFailed, "exception of unknown type");
-  }
-}
-
 }  // namespace
 
 struct Session::Impl {
@@ -85,8 +72,15 @@ struct Session::Impl {
 
   absl::Status Replan(const std::vector<int64_t>& symbol_values) {
     TALLY_ASSIGN_OR_RETURN(CpuFeatures cpu, AllowedCpu());
+    TunerOptions tuning;
+    tuning.measure = options.tuning == Tuning::kMeasure;
+    tuning.seconds = options.tuning_seconds;
+    tuning.cache_dir = options.cache_dir;
+    if (options.log) tuning.warn = [this](const std::string& text) { options.log(LogLevel::kWarning, text); };
+    Tuner tuner(std::move(tuning), pool.get());
     TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, BuildPlan(model.graph(), model.limits(), symbol_values, options,
-                                                                 backends, cpu, pool->num_threads()));
+                                                                 backends, cpu, pool->num_threads(), &tuner));
+    tuner.Save();
     std::vector<NodeProfile> next_profile;
     if (options.enable_profiling) {
       for (const Step& step : next->steps) next_profile.push_back(ProfileEntry(*next, step));

@@ -158,6 +158,75 @@ TEST(Session, PlacementSaysWhereAndWhyNot) {
   EXPECT_EQ(p[2].kernel, "view");
 }
 
+// Says that it may stand in for others of its kind, and counts what runs.
+class StandIn : public FakeBackend {
+ public:
+  StandIn(std::string name, int* runs)
+      : FakeBackend([runs](const RunArgs& args, size_t n) {
+          ++*runs;
+          return PlainRelu(args, n);
+        }),
+        name_(std::move(name)) {}
+  std::string name() const override { return name_; }
+  bool may_stand_in() const override { return true; }
+
+ private:
+  std::string name_;
+};
+
+TEST(Session, BackendsThatMayStandInForEachOtherAreMeasuredUnlessRulesDecide) {
+  int first_runs = 0, second_runs = 0, other_runs = 0;
+  Registry registry;
+  registry.Add(std::make_shared<StandIn>("first", &first_runs));
+  registry.Add(std::make_shared<StandIn>("second", &second_runs));
+  registry.Add(std::make_shared<FakeBackend>([&](const RunArgs& args, size_t n) {
+    ++other_runs;
+    return PlainRelu(args, n);
+  }));
+  SessionOptions options;
+  options.backends = {"first", "fake", "second"};
+  options.tuning = Tuning::kRules;
+  const Session by_rule = MakeSession(options, registry);
+  EXPECT_EQ(by_rule.placement()[0].backend, "first");
+  EXPECT_EQ(by_rule.placement()[0].why, "rule");
+  EXPECT_EQ(first_runs + second_runs, 0);
+  options.tuning = Tuning::kMeasure;
+  Session measured = MakeSession(options, registry);
+  EXPECT_GE(first_runs, 1);
+  EXPECT_GE(second_runs, 1);
+  EXPECT_EQ(other_runs, 0) << "it has no bits to keep, so it is no alternative";
+  EXPECT_NE(measured.placement()[0].why, "rule");
+  EXPECT_EQ(measured.placement()[1].why, "") << "the shared operators are no choice";
+  std::vector<float> y, z;
+  ASSERT_TRUE(RunSmall(measured, &y, &z).ok());
+  EXPECT_EQ(y, (std::vector<float>{10, 22, 13, 20}));
+  // The first that takes a node decides whether there are alternatives.
+  options.backends = {"fake", "first", "second"};
+  const int runs = first_runs + second_runs;
+  EXPECT_EQ(MakeSession(options, registry).placement()[0].why, "only kernel");
+  EXPECT_EQ(first_runs + second_runs, runs);
+}
+
+TEST(Session, ResizeInAChildOfForkMeasuresNothing) {
+  int runs = 0;
+  Registry registry;
+  registry.Add(std::make_shared<StandIn>("first", &runs));
+  registry.Add(std::make_shared<StandIn>("second", &runs));
+  SessionOptions options;
+  options.backends = {"first", "second"};
+  options.num_threads = 2;
+  Session session = MakeSession(options, registry);
+  const pid_t child = fork();
+  if (child == 0) {
+    runs = 0;
+    const bool ok = session.Resize({{"x", {77, 2, 2}}}).ok() && runs == 0;
+    _exit(ok ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 TEST(Session, RequireBackendMakesAFallbackAnError) {
   absl::StatusOr<Model> model = Model::FromGraph(SmallGraph());
   SessionOptions options = OnFake();

@@ -29,6 +29,67 @@ std::string Refusal(const NodeCase& c) {
   return std::string(status.message());
 }
 
+// One variant of a backend.
+class OneVariant : public Backend {
+ public:
+  OneVariant(std::shared_ptr<const Backend> backend, size_t index) : backend_(std::move(backend)), index_(index) {}
+  std::string name() const override { return backend_->name(); }
+  absl::Status Supports(const NodeContext& context) const override { return backend_->Supports(context); }
+  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
+    return backend_->Variants(context)[index_].compile();
+  }
+
+ private:
+  std::shared_ptr<const Backend> backend_;
+  size_t index_;
+};
+
+std::vector<std::string> VariantNames(const Backend& backend, const NodeContext& context) {
+  std::vector<std::string> names;
+  for (const NodeVariant& v : backend.Variants(context)) names.push_back(v.name);
+  return names;
+}
+
+TEST(ExponentBackend, EveryVariantGivesTheSameBits) {
+  const std::shared_ptr<const Backend> backend = MakeExponentBackend();
+  for (const int64_t rows : {1, 3}) {
+    const NodeCase c = Gemm("Gemm", rows);
+    const NodeCase::Result expected = c.Run(*MakeHistogramBackend(), CpuFeatures(), 1);
+    ASSERT_TRUE(expected.status.ok()) << expected.status;
+    for (const CpuFeatures& cpu : RunnableCpus()) {
+      const size_t count = backend->Variants(c.Context(cpu, 1)).size();
+      for (size_t v = 0; v < count; ++v) {
+        const NodeCase::Result actual = c.Run(OneVariant(backend, v), cpu, 1);
+        ASSERT_TRUE(actual.status.ok()) << actual.status;
+        EXPECT_EQ(actual.output, expected.output) << actual.kernel << " on " << CpuName(cpu);
+      }
+    }
+  }
+}
+
+TEST(ExponentBackend, OffersCountingWhereItMayBeTheFaster) {
+  using ::testing::ElementsAre;
+  const CpuFeatures scalar;
+  const auto names = [](const NodeCase& c, const CpuFeatures& cpu) {
+    return VariantNames(*MakeExponentBackend(), c.Context(cpu, 1));
+  };
+  EXPECT_THAT(names(Gemm(), scalar), ElementsAre("lookup", "bitsliced"));
+  EXPECT_THAT(names(Gemm("Gemm", 3), scalar), ElementsAre("lookup", "bitsliced"));
+  CpuFeatures avx2;
+  avx2.Add(Isa::kAvx2);
+  if (DetectCpu().Has(Isa::kAvx2)) {
+    EXPECT_THAT(names(Gemm(), avx2), ElementsAre("lookup", "bitsliced"));
+    EXPECT_THAT(names(Gemm("Gemm", 3), avx2), ElementsAre("lookup"));
+  }
+  // A kernel that was asked for has no alternative.
+  for (const std::string name : {"lookup", "bitsliced", "histogram"}) {
+    ExponentOptions options;
+    options.kernel = *ParseExponentKernel(name);
+    EXPECT_THAT(VariantNames(*MakeExponentBackend(options), Gemm().Context(scalar, 1)), ElementsAre(name));
+  }
+  EXPECT_FALSE(MakeHistogramBackend()->may_stand_in());
+}
+
 TEST(ExponentBackend, HasItsNames) {
   EXPECT_EQ(MakeExponentBackend()->name(), "exponent");
   EXPECT_EQ(MakeHistogramBackend()->name(), "histogram");
