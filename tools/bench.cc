@@ -193,6 +193,7 @@ void AddBenchOptions(CLI::App* app, BenchOptions* o, const std::string& program)
                 "Also measure peak memory, in a process of its own per line (always for json, jsonl, csv)");
   app->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
+  AddTuning(app, &o->tuning);
   app->add_flag("--list_backends", o->list_backends, "List the backends of this build and stop");
   CLI::Option* output = app->add_option("--output", o->output, "Format")
                             ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
@@ -227,6 +228,7 @@ absl::Status RunBench(const BenchOptions& options) {
     SessionOptions session_options;
     session_options.num_threads = threads;
     session_options.require_backend = options.require_backend;
+    SetTuning(options.tuning, &session_options);
     using Clock = std::chrono::steady_clock;
     Clock::time_point start = Clock::now();
     const auto body = [&](const SessionSpec& spec, Session& session) -> absl::Status {
@@ -246,7 +248,8 @@ absl::Status RunBench(const BenchOptions& options) {
         TALLY_RETURN_IF_ERROR(Profile(model, spec, session_options, options.batch, options.latency, &result.profile));
       }
       if (options.report_peak_memory_footprint || output != "md") {
-        TALLY_ASSIGN_OR_RETURN(result.memory, MeasureMemory(options.model, spec, threads, options.batch));
+        TALLY_ASSIGN_OR_RETURN(result.memory,
+                               MeasureMemory(options.model, spec, threads, options.batch, options.tuning));
       }
       results.push_back(std::move(result));
       start = Clock::now();

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "tools/cli.h"
+#include "tools/common.h"
 #include "tools/measure.h"
 
 namespace tally::tools {
@@ -20,6 +21,7 @@ struct BenchOptions {
   bool enable_op_profiling = false;
   bool report_peak_memory_footprint = false;
   bool require_backend = false;
+  TuningFlags tuning;
   bool list_backends = false;
   std::string output = "md";
   std::string output_file = "-";

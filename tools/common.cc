@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <set>
 #include <thread>
 
@@ -67,6 +68,25 @@ std::string EnvironmentHtml(int num_threads) {
 
 Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
+void AddTuning(CLI::App* app, TuningFlags* flags) {
+  app->add_option(
+         "--tuning", flags->tuning,
+         "measure: where kernels or backends give the same bits, the fastest on this machine; rules: always the "
+         "same")
+      ->check(CLI::IsMember({"measure", "rules"}))
+      ->capture_default_str();
+  app->add_option("--cache_dir", flags->cache_dir, "Keep what was measured in this directory, for later runs")
+      ->envname("TALLY_CACHE_DIR");
+}
+
+void SetTuning(const TuningFlags& flags, SessionOptions* options) {
+  options->tuning = flags.tuning == "rules" ? Tuning::kRules : Tuning::kMeasure;
+  options->cache_dir = flags.cache_dir;
+  options->log = [](LogLevel level, const std::string& text) {
+    if (level == LogLevel::kWarning) std::fprintf(stderr, "warning: %s\n", text.c_str());
+  };
+}
+
 Json PlacementJson(const std::vector<NodePlacement>& placement) {
   Json nodes = Json::array();
   for (const NodePlacement& p : placement) {
@@ -77,18 +97,19 @@ Json PlacementJson(const std::vector<NodePlacement>& placement) {
                      {"backend", p.backend},
                      {"kernel", p.kernel},
                      {"isa", p.isa},
+                     {"why", p.why},
                      {"refused", refused}});
   }
   return nodes;
 }
 
 std::string PlacementText(const std::vector<NodePlacement>& placement) {
-  Table table({"node", "op", "backend", "kernel", "isa", "refused by"});
+  Table table({"node", "op", "backend", "kernel", "isa", "why", "refused by"});
   for (const NodePlacement& p : placement) {
     const std::string refused = absl::StrJoin(p.refused, "; ", [](std::string* out, const NodePlacement::Refusal& r) {
       absl::StrAppend(out, r.backend, ": ", r.reason);
     });
-    table.Add({Shown(p.node, 40), p.op, p.backend, p.kernel, p.isa, refused});
+    table.Add({Shown(p.node, 40), p.op, p.backend, p.kernel, p.isa, p.why, refused});
   }
   return table.Text();
 }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tally/tally.h"
+#include "tools/cli.h"
 #include "tools/files.h"
 
 namespace tally::tools {
@@ -28,6 +29,15 @@ Json Number(double value);
 
 Json PlacementJson(const std::vector<NodePlacement>& placement);
 std::string PlacementText(const std::vector<NodePlacement>& placement);
+
+// --tuning and --cache_dir of the commands whose speed matters.
+struct TuningFlags {
+  std::string tuning = "measure";
+  std::string cache_dir;
+};
+void AddTuning(CLI::App* app, TuningFlags* flags);
+// Warnings go to stderr.
+void SetTuning(const TuningFlags& flags, SessionOptions* options);
 
 // One session that the user asked for.
 struct SessionSpec {

@@ -99,7 +99,7 @@ absl::Status MeasureRow(const Options& options, const ModelInput& input, const D
   latency.min_secs = 0.2;
   latency.max_secs = 10;
   TALLY_ASSIGN_OR_RETURN(row->latency, MeasureLatency(session, batch.views(), buffers.outputs(), latency));
-  TALLY_ASSIGN_OR_RETURN(row->memory, MeasureMemory(input.path, row->spec, options.num_threads, 0));
+  TALLY_ASSIGN_OR_RETURN(row->memory, MeasureMemory(input.path, row->spec, options.num_threads, 0, {}));
   return absl::OkStatus();
 }
 

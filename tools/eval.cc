@@ -22,6 +22,7 @@ struct Options {
   std::vector<std::string> backends;
   int num_threads = 1;
   bool require_backend = false;
+  TuningFlags tuning;
   std::string json;
 };
 
@@ -73,6 +74,7 @@ absl::Status Run(const Options& options) {
   SessionOptions session_options;
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
+  SetTuning(options.tuning, &session_options);
 
   Progress progress;
   std::optional<Teacher> teacher;
@@ -112,6 +114,7 @@ void AddEval(CLI::App* app, Action* action) {
   AddThreads(sub, &o->num_threads);
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
+  AddTuning(sub, &o->tuning);
   sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");
   sub->footer(
       "Values are percent for top1. Beside a float backend, the others show their drop from it in points, with the\n"

@@ -42,13 +42,14 @@ uint64_t ProcStatusBytes(const char* field) {
 }
 
 absl::StatusOr<MemoryFigures> MeasureHere(const std::string& path, const std::string& label, int num_threads,
-                                          int64_t batch, const ModelLoader& load) {
+                                          int64_t batch, const TuningFlags& tuning, const ModelLoader& load) {
   MemoryFigures figures;
   figures.baseline_rss_bytes = ProcStatusBytes("VmRSS");
   TALLY_ASSIGN_OR_RETURN(const Model model, load(path));
   SessionOptions options;
   options.backends = absl::StrSplit(label, '+');
   options.num_threads = num_threads;
+  SetTuning(tuning, &options);
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(model, options));
   if (batch > 0) TALLY_RETURN_IF_ERROR(ResizeBatch(&session, batch));
   const RunBuffers buffers(session, model);
@@ -169,9 +170,10 @@ absl::Status ResizeBatch(Session* session, int64_t batch) {
 }
 
 absl::StatusOr<MemoryFigures> MeasureMemory(const std::string& model_path, const SessionSpec& spec, int num_threads,
-                                            int64_t batch) {
-  TALLY_ASSIGN_OR_RETURN(const std::string output, RunSelf({"tally", kMeasureCommand, model_path, spec.label,
-                                                            absl::StrCat(num_threads), absl::StrCat(batch)}));
+                                            int64_t batch, const TuningFlags& tuning) {
+  TALLY_ASSIGN_OR_RETURN(const std::string output,
+                         RunSelf({"tally", kMeasureCommand, model_path, spec.label, absl::StrCat(num_threads),
+                                  absl::StrCat(batch), tuning.tuning, tuning.cache_dir}));
   // "ok <peak> <baseline> <weights> <arena>" or "error <message>".
   const std::vector<std::string> words = absl::StrSplit(output, ' ');
   MemoryFigures figures;
@@ -185,12 +187,12 @@ absl::StatusOr<MemoryFigures> MeasureMemory(const std::string& model_path, const
 }
 
 bool RunMeasureChild(int argc, char** argv, const ModelLoader& load, int* exit_status) {
-  if (argc != 6 || std::strcmp(argv[1], kMeasureCommand) != 0) return false;
+  if (argc != 8 || std::strcmp(argv[1], kMeasureCommand) != 0) return false;
   int num_threads = 0;
   int64_t batch = 0;
   absl::StatusOr<MemoryFigures> figures = MakeError(ErrorId::kUsage, "bad arguments");
   if (absl::SimpleAtoi(argv[4], &num_threads) && absl::SimpleAtoi(argv[5], &batch)) {
-    figures = MeasureHere(argv[2], argv[3], num_threads, batch, load);
+    figures = MeasureHere(argv[2], argv[3], num_threads, batch, {argv[6], argv[7]}, load);
   }
   Print(figures.ok() ? absl::StrCat("ok ", figures->peak_rss_bytes, " ", figures->baseline_rss_bytes, " ",
                                     figures->resident_weight_bytes, " ", figures->arena_bytes)

@@ -79,6 +79,7 @@ absl::StatusOr<double> IsolatedError(const Model& model, const Node& node, const
   SessionOptions options;
   options.backends = spec.backends;
   options.num_threads = num_threads;
+  options.tuning = Tuning::kRules;  // bits are looked at, not speed
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(alone, options));
   ErrorSum sum;
   for (const Capture& sample : reference) {

@@ -24,6 +24,7 @@ struct Options {
   int num_threads = 1;
   bool explain = false;
   bool require_backend = false;
+  TuningFlags tuning;
   std::string json;
 };
 
@@ -170,6 +171,7 @@ absl::Status Run(const Options& options) {
   session_options.backends = specs[0].backends;
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
+  SetTuning(options.tuning, &session_options);
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(input.model, session_options));
   TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, input.files));
   Json report = ReportHeader("run", options.model, options.num_threads);
@@ -197,6 +199,7 @@ void AddRun(CLI::App* app, Action* action) {
   sub->add_flag("--explain", o->explain, "Print where each node runs, and why not elsewhere; needs no input");
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
+  AddTuning(sub, &o->tuning);
   sub->add_option("--json", o->json, "Write placement and output shapes as JSON; - is stdout");
   sub->footer(
       "Examples:\n"

@@ -95,6 +95,7 @@ absl::Status Run(const Options& options) {
     Table table({"backend", "contract", "result", ">worst output SQNR dB"});
     SessionOptions session_options;
     session_options.num_threads = options.num_threads;
+    session_options.tuning = Tuning::kRules;  // bits are looked at, not speed
     const auto body = [&](const SessionSpec& spec, Session& session) -> absl::Status {
       TALLY_ASSIGN_OR_RETURN(const Verdict verdict, RunGolden(graph, &session));
       const bool exact = IsExact(spec);

@@ -1,10 +1,12 @@
 // run, eval, bench: what comes out of a session.
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
 #include "converter/calibration/dataset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tally/tally.h"
 #include "tests/tools/program.h"
 
 namespace tally {
@@ -25,7 +27,7 @@ std::string RunTest::folder_;
 void ExpectPlacement(const nlohmann::json& placement) {
   ASSERT_EQ(placement.size(), 4u);
   for (const nlohmann::json& node : placement) {
-    for (const char* key : {"node", "op", "backend", "kernel", "isa", "refused"})
+    for (const char* key : {"node", "op", "backend", "kernel", "isa", "why", "refused"})
       EXPECT_TRUE(node.contains(key)) << key;
     for (const nlohmann::json& refusal : node["refused"]) {
       EXPECT_TRUE(refusal.contains("backend") && refusal.contains("reason")) << refusal;
@@ -68,6 +70,31 @@ TEST_F(RunTest, ExplainNeedsNoInput) {
   ASSERT_EQ(json.status, 0) << json.err;
   ExpectPlacement(json.json()["placement"]);
   EXPECT_EQ(json.json()["placement"][0]["backend"], "exponent");
+}
+
+TEST_F(RunTest, TuningIsSaidAndKept) {
+  const auto why = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"run", Path("model.tally"), "--explain", "--json", "-"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended ended = Tally(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_EQ(ended.err, "");
+    std::string text;
+    const nlohmann::json report = ended.json();
+    for (const nlohmann::json& node : report["placement"]) text += node["why"].get<std::string>() + "\n";
+    return text;
+  };
+  EXPECT_THAT(why({}), HasSubstr("only kernel"));
+  const std::string rules = why({"--tuning", "rules", "--cache_dir", Path("tuning")});
+  EXPECT_THAT(rules, ::testing::Not(HasSubstr("measured")));
+  EXPECT_FALSE(testing::Exists(Path("tuning")));
+  EXPECT_EQ(Tally({"run", Path("model.tally"), "--explain", "--tuning", "luck"}).status, 2);
+  const std::vector<std::string> built = AvailableBackends();
+  if (std::find(built.begin(), built.end(), "onednn-codebook") == built.end()) return;
+  const std::vector<std::string> both = {"--backend", "exponent+onednn-codebook", "--cache-dir", Path("tuning")};
+  // A machine that is too busy to measure on keeps nothing.
+  if (why(both).find("measured") == std::string::npos) return;
+  EXPECT_THAT(why(both), HasSubstr("cached: measured"));
 }
 
 TEST_F(RunTest, EvalReportsEachBackend) {
