@@ -25,6 +25,7 @@ class Candidate {
   virtual std::string backend() const = 0;
   virtual std::string kernel() const = 0;
   virtual std::string isa() const = 0;
+  virtual std::string why() const { return ""; }  // this kernel, where there was a choice
   virtual size_t copies() const = 0;
   virtual size_t resident_weight_bytes() const = 0;  // of one copy
   // What one run reads and writes at least: weights, inputs, outputs.

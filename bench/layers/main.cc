@@ -44,7 +44,7 @@ struct Options {
 
 // One candidate's line.
 struct Result {
-  std::string problem, backend, kernel, isa;
+  std::string problem, backend, kernel, isa, why;
   LayerSettings settings;
   int num_threads = 1;
   Times times;
@@ -159,9 +159,10 @@ class Benchmark {
     }
     for (size_t i = 0; i < candidates.size(); ++i) {
       const Candidate& c = *candidates[i];
-      results_.push_back({problem.text, c.backend(), c.kernel(), c.isa(), settings, pool_->num_threads(), times[i + 1],
-                          static_cast<double>(layer.problem().macs()), static_cast<double>(c.bytes_moved()),
-                          c.resident_weight_bytes(), bandwidth, peak_, onednn / times[i + 1].median});
+      results_.push_back({problem.text, c.backend(), c.kernel(), c.isa(), c.why(), settings, pool_->num_threads(),
+                          times[i + 1], static_cast<double>(layer.problem().macs()),
+                          static_cast<double>(c.bytes_moved()), c.resident_weight_bytes(), bandwidth, peak_,
+                          onednn / times[i + 1].median});
     }
     return absl::OkStatus();
   }
@@ -224,6 +225,7 @@ class Benchmark {
            {"backend", r.backend},
            {"kernel", r.kernel},
            {"isa", r.isa},
+           {"why", r.why},
            {"num_threads", r.num_threads},
            {"cache", options_.cache},
            {"time_us", {{"median", r.times.median}, {"min", r.times.min}, {"p90", r.times.p90}}},
@@ -307,7 +309,8 @@ int Main(int argc, char** argv) {
   app.add_option("--json", o.json, "Report as JSON to this file; - is stdout");
   app.footer(
       "Implementations take turns of ten milliseconds in one process, beside a plain read of as many bytes, which is\n"
-      "the roof. onednn is oneDNN's INT8 with everything prepared beforehand.\n\n"
+      "the roof. onednn is oneDNN's INT8 with everything prepared beforehand. exponent with kernel auto, and\n"
+      "exponent+onednn-codebook, take what a session would find to be the fastest.\n\n"
       "Examples:\n"
       "  tally_bench_layers --problem fc:4096x4096 --bits 4,5,6 --cache cold\n"
       "  tally_bench_layers --problems bench/layers/problems/resnet50.txt --backend exponent,onednn,xnnpack-qs8");
