@@ -21,6 +21,14 @@ bool IsWorthCounting(const Problem& problem, const CpuFeatures& cpu) {
   return problem.rows == 1 && problem.a.code_count() <= 16;
 }
 
+// Whether a stream of weights may be faster when it is asked for ahead: it comes from beyond the second-level cache,
+// and reading it takes longer than multiplying.
+constexpr size_t kLongStream = size_t{1} << 20;  // bytes
+constexpr size_t kStreamAhead = 4096;
+bool IsWorthAskingAhead(const Problem& problem) {
+  return problem.kind == Problem::Kind::kGemm && problem.rows <= 4 && problem.weights->packed.size() >= kLongStream;
+}
+
 class ExponentBackend : public Backend {
  public:
   explicit ExponentBackend(const ExponentOptions& options) : options_(options) {}
@@ -40,16 +48,21 @@ class ExponentBackend : public Backend {
   }
 
   std::vector<NodeVariant> Variants(const NodeContext& context) const override {
-    const auto variant = [&](ExponentKernel kernel) {
+    const auto variant = [&](ExponentKernel kernel, size_t ahead = 0) {
       ExponentOptions options = options_;
       options.kernel = kernel;
-      const std::string name = ExponentKernelNames()[static_cast<size_t>(kernel)];
+      std::string name = ExponentKernelNames()[static_cast<size_t>(kernel)];
+      if (ahead != 0) {
+        options.stream_ahead = ahead;
+        name += "-ahead";
+      }
       return NodeVariant{name, "", [options, &context] { return CompileWith(options, context); }};
     };
     const absl::StatusOr<Problem> problem = MakeProblem(context);
     if (options_.kernel != ExponentKernel::kAuto || !problem.ok()) return {variant(options_.kernel)};
     if (TakesHistogram(*problem)) return {variant(ExponentKernel::kHistogram)};
     std::vector<NodeVariant> variants = {variant(ExponentKernel::kLookup)};
+    if (IsWorthAskingAhead(*problem)) variants.push_back(variant(ExponentKernel::kLookup, kStreamAhead));
     if (IsWorthCounting(*problem, context.cpu)) variants.push_back(variant(ExponentKernel::kBitsliced));
     return variants;
   }
