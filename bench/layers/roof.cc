@@ -9,6 +9,8 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace tally::bench {
@@ -115,6 +117,30 @@ __attribute__((target("avx2,avxvnni"))) int32_t MultiplyAvxVnni(int64_t rounds) 
   return _mm256_extract_epi32(sum, 0);
 }
 
+#elif defined(__aarch64__)
+
+int32_t ReadNeon(const uint8_t* data, size_t lines) {
+  uint8x16_t sum[4] = {};
+  for (size_t i = 0; i < lines; ++i, data += kLine) {
+    for (int j = 0; j < 4; ++j) sum[j] = veorq_u8(sum[j], vld1q_u8(data + 16 * j));
+  }
+  const uint8x16_t all = veorq_u8(veorq_u8(sum[0], sum[1]), veorq_u8(sum[2], sum[3]));
+  return vaddvq_s32(vreinterpretq_s32_u8(all));
+}
+
+__attribute__((target("arch=armv8.2-a+dotprod"))) int32_t MultiplyNeon(int64_t rounds) {
+  int32x4_t sums[kSums] = {};
+  int8x16_t a = vdupq_n_s8(1), b = vdupq_n_s8(1);
+  for (int32x4_t& sum : sums) asm volatile("" : "+w"(sum));  // equal sums would be computed once
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+w"(a), "+w"(b));
+    for (int s = 0; s < kSums; ++s) sums[s] = vdotq_s32(sums[s], a, b);
+  }
+  int32x4_t sum = sums[0];
+  for (int s = 1; s < kSums; ++s) sum = vaddq_s32(sum, sums[s]);
+  return vaddvq_s32(sum);
+}
+
 #endif
 
 using ReadFn = int32_t (*)(const uint8_t*, size_t);
@@ -123,6 +149,8 @@ ReadFn ChooseRead(const CpuFeatures& cpu) {
 #if defined(__x86_64__)
   if (cpu.Has(Isa::kAvx512)) return ReadAvx512;
   if (cpu.Has(Isa::kAvx2)) return ReadAvx2;
+#elif defined(__aarch64__)
+  if (cpu.Has(Isa::kNeon)) return ReadNeon;
 #endif
   return ReadPlain;
 }
@@ -137,6 +165,8 @@ Multiply ChooseMultiply(const CpuFeatures& cpu) {
   if (cpu.Has(Isa::kAvx512)) return {MultiplyAvx512, 64};
   if (cpu.Has(Isa::kAvxVnni)) return {MultiplyAvxVnni, 32};
   if (cpu.Has(Isa::kAvx2)) return {MultiplyAvx2, 32};
+#elif defined(__aarch64__)
+  if (cpu.Has(Isa::kNeon)) return {MultiplyNeon, 16};
 #endif
   return {MultiplyPlain, 1};
 }

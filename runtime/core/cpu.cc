@@ -1,5 +1,10 @@
 #include "runtime/core/cpu.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <fstream>
 
@@ -32,7 +37,8 @@ CpuFeatures Detect() {
     cpu.Add(Isa::kAvx512);
   }
 #elif defined(__aarch64__)
-  cpu.Add(Isa::kNeon);
+  const unsigned long capabilities = getauxval(AT_HWCAP);
+  if ((capabilities & HWCAP_ASIMD) != 0 && (capabilities & HWCAP_ASIMDDP) != 0) cpu.Add(Isa::kNeon);
 #endif
   return cpu;
 }

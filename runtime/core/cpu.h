@@ -13,7 +13,7 @@ namespace tally {
 // In order of preference within an architecture. The names are those of TALLY_FORCE_ISA.
 enum class Isa : uint8_t {
   kScalar = 0,   // "scalar"
-  kNeon = 1,     // "neon"
+  kNeon = 1,     // "neon"     AArch64: Advanced SIMD and its dot product
   kAvx2 = 2,     // "avx2"     AVX2, FMA, BMI2
   kAvxVnni = 3,  // "avxvnni"  AVX2 and AVX-VNNI
   kAvx512 = 4,   // "avx512"   F, BW, DQ, VL, VBMI and VNNI

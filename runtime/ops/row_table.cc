@@ -10,6 +10,9 @@ extern const RowKernels kRowAvx512;
 #ifdef TALLY_HAVE_AVX2
 extern const RowKernels kRowAvx2;
 #endif
+#ifdef TALLY_HAVE_NEON
+extern const RowKernels kRowNeon;
+#endif
 static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow};
 
 const IsaTable<RowKernels>& RowKernelTable() {
@@ -19,6 +22,9 @@ const IsaTable<RowKernels>& RowKernelTable() {
 #endif
 #ifdef TALLY_HAVE_AVX2
       {&kRowAvx2, Isa::kAvx2},
+#endif
+#ifdef TALLY_HAVE_NEON
+      {&kRowNeon, Isa::kNeon},
 #endif
       {&kRowBaseline, Isa::kScalar},
   };

@@ -47,34 +47,48 @@ TEST(ThreadPool, RefusesImpossibleCounts) {
   }
 }
 
+#if defined(__x86_64__) || defined(__aarch64__)
 #if defined(__x86_64__)
+constexpr uint64_t kFlush = 0x8040;  // FTZ and DAZ
+uint64_t FpState() { return _mm_getcsr(); }
+void SetFpState(uint64_t state) { _mm_setcsr(static_cast<unsigned>(state)); }
+#else
+constexpr uint64_t kFlush = uint64_t{1} << 24;  // FZ
+uint64_t FpState() {
+  uint64_t state;
+  asm volatile("mrs %0, fpcr" : "=r"(state));
+  return state;
+}
+void SetFpState(uint64_t state) { asm volatile("msr fpcr, %0" : : "r"(state)); }
+#endif
+
 TEST(ScopedFpEnvironment, KeepsDenormalsAndRestoresTheCallersState) {
-  const unsigned flush = _mm_getcsr() | 0x8040;  // FTZ and DAZ
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(flush);
+  const uint64_t before = FpState();
+  SetFpState(before | kFlush);
   volatile float denormal = std::numeric_limits<float>::denorm_min();
-  EXPECT_EQ(denormal * 1.0f, 0.0f);
+  volatile float one = 1.0f;
+  EXPECT_EQ(denormal * one, 0.0f);
   {
     ScopedFpEnvironment environment;
-    EXPECT_NE(denormal * 1.0f, 0.0f);
+    EXPECT_NE(denormal * one, 0.0f);
   }
-  EXPECT_EQ(_mm_getcsr() & 0x8040u, 0x8040u);
-  _mm_setcsr(before);
+  EXPECT_EQ(FpState() & kFlush, kFlush);
+  SetFpState(before);
 }
 
 TEST(ThreadPool, WorkersDoNotInheritTheCallersFlushToZero) {
-  const unsigned before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);
+  const uint64_t before = FpState();
+  SetFpState(before | kFlush);
   auto pool = ThreadPool::Create(4);
   ASSERT_TRUE(pool.ok());
   std::atomic<int> flushed{0};
   {
     ScopedFpEnvironment environment;  // as Session::Run does for the calling thread
     (*pool)->ParallelFor(64, 1, [&](size_t, size_t) {
-      if ((_mm_getcsr() & 0x8040) != 0) ++flushed;
+      if ((FpState() & kFlush) != 0) ++flushed;
     });
   }
-  _mm_setcsr(before);
+  SetFpState(before);
   EXPECT_EQ(flushed, 0);
 }
 #endif
