@@ -1,0 +1,180 @@
+#include "backends/nearmem/sim/bank_queue_channel.h"
+
+#include <algorithm>
+
+namespace tally::nearmem {
+
+BankQueueChannel::BankQueueChannel(const DramConfig& config)
+    : controller_(config.controller),
+      refresh_(config),
+      device_(config),
+      posted_(config.geometry),
+      bank_queues_(config.geometry.banks()) {}
+
+bool BankQueueChannel::CanAccept(const DramRequest& request) const {
+  if (request.is_write && controller_.writes == WriteMode::kDrain) {
+    return writes_.size() < static_cast<size_t>(controller_.write_queue);
+  }
+  return reads_.size() < static_cast<size_t>(controller_.read_queue);
+}
+
+void BankQueueChannel::Accept(const DramRequest& request, Cycle now) {
+  const bool posted = posted_.Holds(request.address);
+  if (request.is_write) {
+    Complete(request, now + 1);
+    if (posted) {
+      ++device_.counts().coalesced_writes;
+      return;
+    }
+    posted_.Add(request.address);
+  } else if (posted) {
+    Complete(request, now + 1);
+    ++device_.counts().forwarded_reads;
+    return;
+  }
+  (request.is_write && controller_.writes == WriteMode::kDrain ? writes_ : reads_).push_back(request);
+}
+
+Cycle BankQueueChannel::Tick(Cycle now) {
+  wake_ = kNever;
+  refresh_.Tick(now);
+  bool progress = StepRefresh(now);
+  if (!progress) {
+    const std::optional<Choice> first = Choose(now);
+    if (first) Issue(*first, now);
+    progress = first.has_value();
+    // The bank that comes next in turn may use the other bus.
+    if (first && controller_.dual_command_bus) {
+      const std::optional<Choice> second = Choose(now);
+      if (second && IsColumn(second->command) != IsColumn(first->command)) Issue(*second, now);
+    }
+  }
+  if (Schedule()) progress = true;
+  return progress ? now + 1 : std::min(wake_, refresh_.next());
+}
+
+bool BankQueueChannel::Ready(Cycle at, Cycle now) {
+  if (at <= now) return true;
+  wake_ = std::min(wake_, at);
+  return false;
+}
+
+bool BankQueueChannel::StepRefresh(Cycle now) {
+  if (!refresh_.due()) return false;
+  const int bank = refresh_.bank();
+  if (bank != RefreshTimer::kAllBanks) {
+    if (device_.open_row(bank) != DramDevice::kClosed) {
+      if (!Ready(device_.ReadyAt(DramCommand::kPrecharge, bank), now)) return false;
+      device_.Precharge(bank, now, /*for_conflict=*/false);
+      return true;
+    }
+    if (!Ready(device_.RefreshBankReadyAt(bank), now)) return false;
+    device_.RefreshBank(bank, now);
+    refresh_.Done();
+    return true;
+  }
+  for (int open = 0; open < device_.banks(); ++open) {
+    if (device_.open_row(open) == DramDevice::kClosed) continue;
+    if (!Ready(device_.ReadyAt(DramCommand::kPrecharge, open), now)) continue;
+    device_.Precharge(open, now, /*for_conflict=*/false);
+    return true;
+  }
+  if (device_.any_open() || !Ready(device_.RefreshAllReadyAt(), now)) return false;
+  device_.RefreshAll(now);
+  refresh_.Done();
+  return true;
+}
+
+std::optional<BankQueueChannel::Choice> BankQueueChannel::Choose(Cycle now) {
+  for (int i = 1; i <= device_.banks(); ++i) {
+    const int bank = (last_bank_ + i) % device_.banks();
+    if (refresh_.due() && (refresh_.bank() == bank || refresh_.bank() == RefreshTimer::kAllBanks)) continue;
+    const std::optional<Choice> choice = ChooseInBank(bank, now);
+    if (choice) {
+      last_bank_ = bank;
+      return choice;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<BankQueueChannel::Choice> BankQueueChannel::ChooseInBank(int bank, Cycle now) {
+  const std::vector<DramRequest>& queue = bank_queues_[bank];
+  for (size_t i = 0; i < queue.size(); ++i) {
+    const DramCommand command = Required(queue[i], bank);
+    if (command == DramCommand::kPrecharge && !MayClose(bank, i)) continue;
+    if (!Ready(device_.ReadyAt(command, bank), now)) continue;
+    if (IsColumn(command) && queue[i].is_write) {
+      const auto read_of_it = [&](const DramRequest& r) { return !r.is_write && r.address == queue[i].address; };
+      if (std::any_of(queue.begin(), queue.begin() + static_cast<std::ptrdiff_t>(i), read_of_it)) continue;
+    }
+    return Choice{command, bank, i};
+  }
+  return std::nullopt;
+}
+
+DramCommand BankQueueChannel::Required(const DramRequest& request, int bank) const {
+  if (device_.open_row(bank) == DramDevice::kClosed) return DramCommand::kActivate;
+  if (device_.open_row(bank) != request.address.row) return DramCommand::kPrecharge;
+  const bool closes =
+      controller_.page_policy == PagePolicy::kClosed ||
+      (controller_.page_policy == PagePolicy::kClosedCap && device_.accesses(bank) + 1 >= controller_.column_cap);
+  if (request.is_write) return closes ? DramCommand::kWriteAuto : DramCommand::kWrite;
+  return closes ? DramCommand::kReadAuto : DramCommand::kRead;
+}
+
+bool BankQueueChannel::MayClose(int bank, size_t entry) const {
+  if (entry > 0) return false;
+  if (device_.accesses(bank) >= controller_.row_hit_limit) return true;
+  const std::vector<DramRequest>& queue = bank_queues_[bank];
+  return std::none_of(queue.begin(), queue.end(),
+                      [&](const DramRequest& r) { return r.address.row == device_.open_row(bank); });
+}
+
+void BankQueueChannel::Issue(const Choice& choice, Cycle now) {
+  std::vector<DramRequest>& queue = bank_queues_[choice.bank];
+  const DramRequest request = queue[choice.entry];
+  if (choice.command == DramCommand::kActivate) {
+    device_.Activate(choice.bank, request.address.row, now);
+  } else if (choice.command == DramCommand::kPrecharge) {
+    device_.Precharge(choice.bank, now, /*for_conflict=*/true);
+  } else {
+    device_.Column(choice.command, choice.bank, now);
+    queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(choice.entry));
+    --queued_;
+    if (request.is_write) {
+      posted_.Remove(request.address);
+    } else {
+      Complete(request, device_.ReadDone(now));
+    }
+  }
+}
+
+bool BankQueueChannel::Schedule() {
+  if (draining_ == 0 &&
+      (writes_.size() >= static_cast<size_t>(controller_.drain_high) ||
+       (reads_.empty() && writes_.size() >= static_cast<size_t>(flushing_ ? 1 : controller_.drain_idle)))) {
+    draining_ = writes_.size();
+  }
+  std::deque<DramRequest>& queue = draining_ > 0 ? writes_ : reads_;
+  for (auto it = queue.begin(); it != queue.end(); ++it) {
+    std::vector<DramRequest>& bank_queue = bank_queues_[device_.BankOf(it->address)];
+    if (bank_queue.size() >= static_cast<size_t>(controller_.bank_queue)) continue;
+    if (draining_ > 0) {
+      // A read that came before must not see what this writes.
+      const auto read_of_it = [&](const DramRequest& r) { return r.address == it->address; };
+      if (std::any_of(reads_.begin(), reads_.end(), read_of_it)) {
+        draining_ = 0;
+        return true;
+      }
+      --draining_;
+    }
+    bank_queue.push_back(*it);
+    ++queued_;
+    queue.erase(it);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace tally::nearmem

@@ -1,0 +1,55 @@
+// A burst that a channel is asked for, and what it says when it is done. Plain values.
+#ifndef TALLY_BACKENDS_NEARMEM_SIM_DRAM_REQUEST_H_
+#define TALLY_BACKENDS_NEARMEM_SIM_DRAM_REQUEST_H_
+
+#include <cstdint>
+
+#include "backends/nearmem/sim/dram_config.h"
+
+namespace tally::nearmem {
+
+struct DramAddress {
+  int bank_group = 0;
+  int bank = 0;  // within its group
+  int row = 0;
+  int column = 0;  // in bursts
+};
+
+inline bool operator==(const DramAddress& a, const DramAddress& b) {
+  return a.bank_group == b.bank_group && a.bank == b.bank && a.row == b.row && a.column == b.column;
+}
+
+struct DramRequest {
+  DramAddress address;
+  bool is_write = false;
+  int64_t id = 0;  // the caller's, returned in the completion
+};
+
+// `done`: the last beat of a read has arrived, or a write was taken over by the controller (writes are posted). May lie
+// in the future when it is reported.
+struct DramCompletion {
+  int64_t id = 0;
+  Cycle done = 0;
+  bool is_write = false;
+};
+
+// What happened so far. Every column command either finds its row opened by an earlier one (a hit) or is the first of
+// its activation, and an activation whose row closes unused is counted: reads + writes = row_hits + activates -
+// unused_activates, once no row is open and unused.
+struct DramCounts {
+  int64_t activates = 0;
+  int64_t precharges = 0;         // explicit ones; auto-precharges are not commands
+  int64_t refreshes = 0;          // all-bank, or per-bank
+  int64_t reads = 0, writes = 0;  // column commands
+  int64_t row_hits = 0;
+  int64_t row_misses = 0;     // activations of a bank that was closed for another reason than the next
+  int64_t row_conflicts = 0;  // activations of a bank whose row was closed because a request needed another one
+  int64_t unused_activates = 0;
+  int64_t forwarded_reads = 0;   // served from a waiting write
+  int64_t coalesced_writes = 0;  // absorbed by a waiting write
+  Cycle active_cycles = 0;       // with at least one row open
+};
+
+}  // namespace tally::nearmem
+
+#endif  // TALLY_BACKENDS_NEARMEM_SIM_DRAM_REQUEST_H_
