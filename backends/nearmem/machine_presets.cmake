@@ -1,0 +1,13 @@
+# Writes OUT, a source file with the texts of FILES (machines/*.json, separated by commas).
+string(REPLACE "," ";" files "${FILES}")
+list(SORT files)
+set(text "#include \"backends/nearmem/machine_presets.h\"\n\nnamespace tally::nearmem {\n\n")
+string(APPEND text "const MachinePreset kMachinePresets[] = {\n")
+foreach(file IN LISTS files)
+  get_filename_component(name ${file} NAME)
+  string(REGEX REPLACE "\\.json$" "" name ${name})
+  file(READ ${file} json)
+  string(APPEND text "    {\"${name}\", R\"json(${json})json\"},\n")
+endforeach()
+string(APPEND text "    {nullptr, nullptr}};\n\n}  // namespace tally::nearmem\n")
+file(WRITE ${OUT} "${text}")
