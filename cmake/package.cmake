@@ -61,7 +61,7 @@ install(FILES runtime/core/cpu.h runtime/core/thread_pool.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/extension/runtime/core)
 install(FILES backends/all/all.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tally/extension/backends/all)
 if(TALLY_BUILD_TOOLS)
-  install(TARGETS tally tally_benchmark_model RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS tally tally_benchmark_model tally_dram_replay RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 configure_package_config_file(cmake/tallyConfig.cmake.in ${CMAKE_BINARY_DIR}/tallyConfig.cmake
