@@ -9,7 +9,8 @@ BankQueueChannel::BankQueueChannel(const DramConfig& config)
       refresh_(config),
       device_(config),
       posted_(config.geometry),
-      bank_queues_(config.geometry.banks()) {}
+      bank_queues_(config.geometry.banks()),
+      bank_ready_(config.geometry.banks(), kNever) {}
 
 bool BankQueueChannel::CanAccept(const DramRequest& request) const {
   if (request.is_write && controller_.writes == WriteMode::kDrain) {
@@ -33,6 +34,7 @@ void BankQueueChannel::Accept(const DramRequest& request, Cycle now) {
     return;
   }
   (request.is_write && controller_.writes == WriteMode::kDrain ? writes_ : reads_).push_back(request);
+  settled_ = false;
 }
 
 Cycle BankQueueChannel::Tick(Cycle now) {
@@ -65,7 +67,7 @@ bool BankQueueChannel::StepRefresh(Cycle now) {
   if (bank != RefreshTimer::kAllBanks) {
     if (device_.open_row(bank) != DramDevice::kClosed) {
       if (!Ready(device_.ReadyAt(DramCommand::kPrecharge, bank), now)) return false;
-      device_.Precharge(bank, now, /*for_conflict=*/false);
+      Precharge(bank, now, /*for_conflict=*/false);
       return true;
     }
     if (!Ready(device_.RefreshBankReadyAt(bank), now)) return false;
@@ -76,7 +78,7 @@ bool BankQueueChannel::StepRefresh(Cycle now) {
   for (int open = 0; open < device_.banks(); ++open) {
     if (device_.open_row(open) == DramDevice::kClosed) continue;
     if (!Ready(device_.ReadyAt(DramCommand::kPrecharge, open), now)) continue;
-    device_.Precharge(open, now, /*for_conflict=*/false);
+    Precharge(open, now, /*for_conflict=*/false);
     return true;
   }
   if (device_.any_open() || !Ready(device_.RefreshAllReadyAt(), now)) return false;
@@ -98,18 +100,30 @@ std::optional<BankQueueChannel::Choice> BankQueueChannel::Choose(Cycle now) {
   return std::nullopt;
 }
 
+void BankQueueChannel::Precharge(int bank, Cycle now, bool for_conflict) {
+  device_.Precharge(bank, now, for_conflict);
+  bank_ready_[bank] = 0;
+}
+
 std::optional<BankQueueChannel::Choice> BankQueueChannel::ChooseInBank(int bank, Cycle now) {
+  if (!Ready(bank_ready_[bank], now)) return std::nullopt;
+  Cycle ready = kNever;
   const std::vector<DramRequest>& queue = bank_queues_[bank];
   for (size_t i = 0; i < queue.size(); ++i) {
     const DramCommand command = Required(queue[i], bank);
     if (command == DramCommand::kPrecharge && !MayClose(bank, i)) continue;
-    if (!Ready(device_.ReadyAt(command, bank), now)) continue;
+    if (const Cycle at = device_.ReadyAt(command, bank); at > now) {
+      ready = std::min(ready, at);
+      continue;
+    }
     if (IsColumn(command) && queue[i].is_write) {
       const auto read_of_it = [&](const DramRequest& r) { return !r.is_write && r.address == queue[i].address; };
       if (std::any_of(queue.begin(), queue.begin() + static_cast<std::ptrdiff_t>(i), read_of_it)) continue;
     }
     return Choice{command, bank, i};
   }
+  bank_ready_[bank] = ready;
+  Ready(ready, now);
   return std::nullopt;
 }
 
@@ -134,14 +148,16 @@ bool BankQueueChannel::MayClose(int bank, size_t entry) const {
 void BankQueueChannel::Issue(const Choice& choice, Cycle now) {
   std::vector<DramRequest>& queue = bank_queues_[choice.bank];
   const DramRequest request = queue[choice.entry];
+  bank_ready_[choice.bank] = 0;
   if (choice.command == DramCommand::kActivate) {
     device_.Activate(choice.bank, request.address.row, now);
   } else if (choice.command == DramCommand::kPrecharge) {
-    device_.Precharge(choice.bank, now, /*for_conflict=*/true);
+    Precharge(choice.bank, now, /*for_conflict=*/true);
   } else {
     device_.Column(choice.command, choice.bank, now);
     queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(choice.entry));
     --queued_;
+    settled_ = false;
     if (request.is_write) {
       posted_.Remove(request.address);
     } else {
@@ -151,6 +167,7 @@ void BankQueueChannel::Issue(const Choice& choice, Cycle now) {
 }
 
 bool BankQueueChannel::Schedule() {
+  if (settled_) return false;
   if (draining_ == 0 &&
       (writes_.size() >= static_cast<size_t>(controller_.drain_high) ||
        (reads_.empty() && writes_.size() >= static_cast<size_t>(flushing_ ? 1 : controller_.drain_idle)))) {
@@ -170,10 +187,12 @@ bool BankQueueChannel::Schedule() {
       --draining_;
     }
     bank_queue.push_back(*it);
+    bank_ready_[device_.BankOf(it->address)] = 0;
     ++queued_;
     queue.erase(it);
     return true;
   }
+  settled_ = true;
   return false;
 }
 

@@ -20,7 +20,10 @@ class BankQueueChannel final : public DramChannel {
   bool CanAccept(const DramRequest& request) const override;
   void Accept(const DramRequest& request, Cycle now) override;
   Cycle Tick(Cycle now) override;
-  void Flush() override { flushing_ = true; }
+  void Flush() override {
+    flushing_ = true;
+    settled_ = false;
+  }
   bool idle() const override { return reads_.empty() && writes_.empty() && queued_ == 0; }
   DramCounts CountsAt(Cycle now) const override { return device_.CountsAt(now); }
 
@@ -36,6 +39,7 @@ class BankQueueChannel final : public DramChannel {
   // The next bank's first ready command, in turn.
   std::optional<Choice> Choose(Cycle now);
   std::optional<Choice> ChooseInBank(int bank, Cycle now);
+  void Precharge(int bank, Cycle now, bool for_conflict);
   DramCommand Required(const DramRequest& request, int bank) const;
   bool MayClose(int bank, size_t entry) const;
   void Issue(const Choice& choice, Cycle now);
@@ -50,11 +54,15 @@ class BankQueueChannel final : public DramChannel {
   PostedWrites posted_;
   std::deque<DramRequest> reads_, writes_;  // with kInOrder all are in reads_
   std::vector<std::vector<DramRequest>> bank_queues_;
+  // No command of the bank is ready before. Timing only ever moves later, so this holds until the bank's queue or row
+  // changes, and most banks need no look.
+  std::vector<Cycle> bank_ready_;
   size_t queued_ = 0;    // in bank_queues_
   int last_bank_ = 0;    // whose turn it was
   size_t draining_ = 0;  // writes of this batch that are still to be moved
   bool flushing_ = false;
-  Cycle wake_ = kNever;  // of this Tick: the earliest cycle at which something that was not ready is
+  bool settled_ = false;  // no transaction can be moved until the queues change
+  Cycle wake_ = kNever;   // of this Tick: the earliest cycle at which something that was not ready is
 };
 
 }  // namespace tally::nearmem
