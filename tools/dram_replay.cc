@@ -22,7 +22,7 @@ struct Options {
   std::string machine = "hmc";
   std::string trace;
   int request_bytes = 0;
-  std::string json;
+  std::string json, commands;
 };
 
 struct Result {
@@ -48,9 +48,10 @@ absl::StatusOr<int> BurstsPerRequest(const DramGeometry& geometry, int request_b
   return request_bytes / geometry.burst_bytes;
 }
 
-absl::StatusOr<Result> Replay(const DramConfig& config, const std::vector<DramRequest>& trace) {
+absl::StatusOr<Result> Replay(const DramConfig& config, const std::vector<DramRequest>& trace,
+                              const DramObserver& observer) {
   Result result;
-  TALLY_ASSIGN_OR_RETURN(result.replay, ReplayTrace(config, trace));
+  TALLY_ASSIGN_OR_RETURN(result.replay, ReplayTrace(config, trace, observer));
   const DramReplay& replay = result.replay;
   result.events = EventEnergy(config, replay.counts, replay.drained_cycles);
   result.flat = FlatEnergy(config, replay.counts, replay.drained_cycles);
@@ -58,6 +59,13 @@ absl::StatusOr<Result> Replay(const DramConfig& config, const std::vector<DramRe
   const double bytes = static_cast<double>(replay.requests) * config.geometry.burst_bytes;
   result.gb_s = replay.cycles > 0 ? bytes / result.ns : 0;
   return result;
+}
+
+// "cycle command bank row", '-' for what a command has not.
+void AppendCommand(const DramIssue& issue, std::string* text) {
+  const auto number = [](int value) { return value < 0 ? std::string("-") : absl::StrCat(value); };
+  absl::StrAppend(text, issue.at, " ", CommandName(issue.command), " ", number(issue.bank), " ", number(issue.row),
+                  "\n");
 }
 
 Json EnergyJson(const std::vector<EnergyPart>& parts) {
@@ -116,15 +124,20 @@ std::string ReportText(const Options& options, const Result& result) {
 }
 
 absl::Status Run(const Options& options) {
-  TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, {options.machine, options.trace}));
+  TALLY_RETURN_IF_ERROR(
+      CheckOutputs({{"--json", options.json}, {"--commands", options.commands}}, {options.machine, options.trace}));
   TALLY_ASSIGN_OR_RETURN(const Machine machine, LoadMachine(options.machine));
   TALLY_ASSIGN_OR_RETURN(const int bursts, BurstsPerRequest(machine.dram.geometry, options.request_bytes));
   TALLY_ASSIGN_OR_RETURN(const std::string text, ReadMaybeGzip(options.trace, kMaxTraceBytes, ErrorId::kBadTrace));
   const absl::StatusOr<std::vector<DramRequest>> trace = ParseTrace(text, machine.dram.geometry, bursts);
   if (!trace.ok()) return TraceError(trace.status(), options.trace);
-  TALLY_ASSIGN_OR_RETURN(const Result result, Replay(machine.dram, *trace));
+  std::string commands;
+  DramObserver observer;
+  if (!options.commands.empty()) observer = [&](const DramIssue& issue) { AppendCommand(issue, &commands); };
+  TALLY_ASSIGN_OR_RETURN(const Result result, Replay(machine.dram, *trace, observer));
+  if (!options.commands.empty()) TALLY_RETURN_IF_ERROR(WriteOutput(options.commands, commands));
   if (!options.json.empty()) TALLY_RETURN_IF_ERROR(WriteJson(options.json, ReportJson(options, result)));
-  if (options.json != "-") Print(ReportText(options, result));
+  if (options.json != "-" && options.commands != "-") Print(ReportText(options, result));
   return absl::OkStatus();
 }
 
@@ -139,6 +152,7 @@ int Main(int argc, char** argv) {
   app.add_option("--request-bytes", o.request_bytes, "Bytes of a request (default: a burst)")
       ->check(InRange(1, 1 << 28));
   app.add_option("--json", o.json, "Report as JSON to this file; - is stdout");
+  app.add_option("--commands", o.commands, "Every DRAM command, one a line: cycle command bank row; - is stdout");
   app.footer(absl::StrCat(
       "Requests are offered in order, at most one per DRAM cycle. Cycles count until the last read has its data.\n"
       "Energy by component in pJ, in two modes: per command, and flat per bit. All figures are simulated;\n"

@@ -3,6 +3,13 @@
 #include <algorithm>
 
 namespace tally::nearmem {
+namespace {
+
+bool Contains(const std::deque<DramRequest>& queue, const DramAddress& address) {
+  return std::any_of(queue.begin(), queue.end(), [&](const DramRequest& r) { return r.address == address; });
+}
+
+}  // namespace
 
 BankQueueChannel::BankQueueChannel(const DramConfig& config)
     : controller_(config.controller),
@@ -70,7 +77,7 @@ bool BankQueueChannel::StepRefresh(Cycle now) {
       Precharge(bank, now, /*for_conflict=*/false);
       return true;
     }
-    if (!Ready(device_.RefreshBankReadyAt(bank), now)) return false;
+    if (!Ready(device_.ReadyAt(DramCommand::kRefreshBank, bank), now)) return false;
     device_.RefreshBank(bank, now);
     refresh_.Done();
     return true;
@@ -81,7 +88,7 @@ bool BankQueueChannel::StepRefresh(Cycle now) {
     Precharge(open, now, /*for_conflict=*/false);
     return true;
   }
-  if (device_.any_open() || !Ready(device_.RefreshAllReadyAt(), now)) return false;
+  if (device_.any_open() || !Ready(device_.ReadyAt(DramCommand::kRefreshAll, DramDevice::kAllBanks), now)) return false;
   device_.RefreshAll(now);
   refresh_.Done();
   return true;
@@ -154,7 +161,7 @@ void BankQueueChannel::Issue(const Choice& choice, Cycle now) {
   } else if (choice.command == DramCommand::kPrecharge) {
     Precharge(choice.bank, now, /*for_conflict=*/true);
   } else {
-    device_.Column(choice.command, choice.bank, now);
+    device_.Column(choice.command, choice.bank, request.id, now);
     queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(choice.entry));
     --queued_;
     settled_ = false;
@@ -168,32 +175,43 @@ void BankQueueChannel::Issue(const Choice& choice, Cycle now) {
 
 bool BankQueueChannel::Schedule() {
   if (settled_) return false;
-  if (draining_ == 0 &&
-      (writes_.size() >= static_cast<size_t>(controller_.drain_high) ||
-       (reads_.empty() && writes_.size() >= static_cast<size_t>(flushing_ ? 1 : controller_.drain_idle)))) {
-    draining_ = writes_.size();
+  const size_t waiting = writes_.size();
+  if (draining_ == 0 && (waiting >= static_cast<size_t>(controller_.drain_high) ||
+                         (reads_.empty() && waiting >= static_cast<size_t>(flushing_ ? 1 : controller_.drain_idle)))) {
+    draining_ = waiting;
   }
-  std::deque<DramRequest>& queue = draining_ > 0 ? writes_ : reads_;
-  for (auto it = queue.begin(); it != queue.end(); ++it) {
-    std::vector<DramRequest>& bank_queue = bank_queues_[device_.BankOf(it->address)];
-    if (bank_queue.size() >= static_cast<size_t>(controller_.bank_queue)) continue;
-    if (draining_ > 0) {
-      // A read that came before must not see what this writes.
-      const auto read_of_it = [&](const DramRequest& r) { return r.address == it->address; };
-      if (std::any_of(reads_.begin(), reads_.end(), read_of_it)) {
-        draining_ = 0;
-        return true;
-      }
+  bool moved = false;
+  if (draining_ > 0) {
+    const auto write = FirstMovable(&writes_);
+    if (write != writes_.end() && Contains(reads_, write->address)) {
+      draining_ = 0;  // reads that came before must not see what it writes
+    } else if (write != writes_.end()) {
+      Move(&writes_, write);
       --draining_;
+      moved = true;
     }
-    bank_queue.push_back(*it);
-    bank_ready_[device_.BankOf(it->address)] = 0;
-    ++queued_;
-    queue.erase(it);
-    return true;
   }
-  settled_ = true;
-  return false;
+  if (draining_ == 0 && !moved) {
+    const auto read = FirstMovable(&reads_);
+    moved = read != reads_.end();
+    if (moved) Move(&reads_, read);
+  }
+  settled_ = !moved;
+  return moved;
+}
+
+std::deque<DramRequest>::iterator BankQueueChannel::FirstMovable(std::deque<DramRequest>* queue) {
+  return std::find_if(queue->begin(), queue->end(), [&](const DramRequest& r) {
+    return bank_queues_[device_.BankOf(r.address)].size() < static_cast<size_t>(controller_.bank_queue);
+  });
+}
+
+void BankQueueChannel::Move(std::deque<DramRequest>* queue, std::deque<DramRequest>::iterator request) {
+  const int bank = device_.BankOf(request->address);
+  bank_queues_[bank].push_back(*request);
+  bank_ready_[bank] = 0;
+  ++queued_;
+  queue->erase(request);
 }
 
 }  // namespace tally::nearmem

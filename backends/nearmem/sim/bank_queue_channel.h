@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "backends/nearmem/sim/dram_channel.h"
@@ -26,6 +27,7 @@ class BankQueueChannel final : public DramChannel {
   }
   bool idle() const override { return reads_.empty() && writes_.empty() && queued_ == 0; }
   DramCounts CountsAt(Cycle now) const override { return device_.CountsAt(now); }
+  void Observe(DramObserver observer) override { device_.Observe(std::move(observer)); }
 
  private:
   struct Choice {
@@ -45,6 +47,8 @@ class BankQueueChannel final : public DramChannel {
   void Issue(const Choice& choice, Cycle now);
   // Moves one transaction to its bank's queue.
   bool Schedule();
+  std::deque<DramRequest>::iterator FirstMovable(std::deque<DramRequest>* queue);
+  void Move(std::deque<DramRequest>* queue, std::deque<DramRequest>::iterator request);
   // Whether `at` has come; if not, it is a reason to wake up.
   bool Ready(Cycle at, Cycle now);
 

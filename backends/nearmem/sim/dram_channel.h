@@ -33,6 +33,8 @@ class DramChannel {
   // Nothing waits, posted writes included.
   virtual bool idle() const = 0;
   virtual DramCounts CountsAt(Cycle now) const = 0;
+  // Called with every command from now on.
+  virtual void Observe(DramObserver observer) = 0;
 
   // Those reported since the last call, in the order in which they were found out.
   std::vector<DramCompletion> TakeCompletions() { return std::exchange(completions_, {}); }

@@ -9,6 +9,11 @@ void Raise(Cycle* to, Cycle at_least) { *to = std::max(*to, at_least); }
 
 }  // namespace
 
+const char* CommandName(DramCommand command) {
+  constexpr const char* kNames[] = {"ACT", "PRE", "RD", "WR", "RDA", "WRA", "PREA", "REF", "REFB"};
+  return kNames[static_cast<int>(command)];
+}
+
 DramDevice::DramDevice(const DramConfig& config)
     : timing_(config.timing),
       banks_per_group_(config.geometry.banks_per_group),
@@ -19,6 +24,8 @@ DramDevice::DramDevice(const DramConfig& config)
 }
 
 Cycle DramDevice::ReadyAt(DramCommand command, int bank) const {
+  if (command == DramCommand::kPrechargeAll) return PrechargeAllReadyAt();
+  if (command == DramCommand::kRefreshAll) return RefreshAllReadyAt();
   const Bank& b = banks_[bank];
   const Shared& group = groups_[bank / banks_per_group_];
   switch (command) {
@@ -30,8 +37,9 @@ Cycle DramDevice::ReadyAt(DramCommand command, int bank) const {
     case DramCommand::kReadAuto: return std::max({b.read, group.read, channel_.read});
     case DramCommand::kWrite:
     case DramCommand::kWriteAuto: return std::max({b.write, group.write, channel_.write});
+    case DramCommand::kRefreshBank: return std::max({b.refresh, channel_.refresh_bank, row_bus_});
+    default: return kNever;  // to all banks, above
   }
-  return kNever;
 }
 
 Cycle DramDevice::PrechargeAllReadyAt() const {
@@ -44,10 +52,6 @@ Cycle DramDevice::RefreshAllReadyAt() const {
   Cycle ready = row_bus_;
   for (const Bank& b : banks_) Raise(&ready, b.refresh);
   return ready;
-}
-
-Cycle DramDevice::RefreshBankReadyAt(int bank) const {
-  return std::max({banks_[bank].refresh, channel_.refresh_bank, row_bus_});
 }
 
 void DramDevice::Activate(int bank, int row, Cycle now) {
@@ -69,6 +73,7 @@ void DramDevice::Activate(int bank, int row, Cycle now) {
   if (open_banks_++ == 0) open_since_ = now;
   ++counts_.activates;
   ++(b.closed_for_conflict ? counts_.row_conflicts : counts_.row_misses);
+  Report(now, DramCommand::kActivate, bank);
 }
 
 void DramDevice::Close(int bank, Cycle now) {
@@ -82,6 +87,7 @@ void DramDevice::Close(int bank, Cycle now) {
 }
 
 void DramDevice::Precharge(int bank, Cycle now, bool for_conflict) {
+  Report(now, DramCommand::kPrecharge, bank);
   Close(bank, now);
   Bank& b = banks_[bank];
   b.closed_for_conflict = for_conflict;
@@ -92,6 +98,7 @@ void DramDevice::Precharge(int bank, Cycle now, bool for_conflict) {
 }
 
 void DramDevice::PrechargeAll(Cycle now) {
+  Report(now, DramCommand::kPrechargeAll, kAllBanks);
   for (int bank = 0; bank < banks(); ++bank) {
     Close(bank, now);
     Raise(&banks_[bank].activate, now + timing_.rp - act_delay_);
@@ -101,7 +108,8 @@ void DramDevice::PrechargeAll(Cycle now) {
   ++counts_.precharges;
 }
 
-void DramDevice::Column(DramCommand command, int bank, Cycle now) {
+void DramDevice::Column(DramCommand command, int bank, int64_t request, Cycle now) {
+  Report(now, command, bank, request);
   Bank& b = banks_[bank];
   Shared& group = groups_[bank / banks_per_group_];
   if (b.accesses++ > 0) ++counts_.row_hits;
@@ -131,6 +139,7 @@ void DramDevice::Column(DramCommand command, int bank, Cycle now) {
 }
 
 void DramDevice::RefreshAll(Cycle now) {
+  Report(now, DramCommand::kRefreshAll, kAllBanks);
   for (Bank& b : banks_) {
     Raise(&b.activate, now + timing_.rfc - act_delay_);
     Raise(&b.precharge, now + timing_.rfc);
@@ -141,6 +150,7 @@ void DramDevice::RefreshAll(Cycle now) {
 }
 
 void DramDevice::RefreshBank(int bank, Cycle now) {
+  Report(now, DramCommand::kRefreshBank, bank);
   Raise(&banks_[bank].activate, now + timing_.rfc_bank - act_delay_);
   Raise(&banks_[bank].refresh, now + timing_.rfc_bank);
   Raise(&channel_.activate, now + timing_.rrefd - act_delay_);

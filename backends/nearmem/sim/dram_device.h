@@ -4,19 +4,13 @@
 #define TALLY_BACKENDS_NEARMEM_SIM_DRAM_DEVICE_H_
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "backends/nearmem/sim/dram_config.h"
 #include "backends/nearmem/sim/dram_request.h"
 
 namespace tally::nearmem {
-
-enum class DramCommand { kActivate, kPrecharge, kRead, kWrite, kReadAuto, kWriteAuto };
-
-inline bool IsColumn(DramCommand command) { return command >= DramCommand::kRead; }
-inline bool IsWrite(DramCommand command) {
-  return command == DramCommand::kWrite || command == DramCommand::kWriteAuto;
-}
 
 class DramDevice {
  public:
@@ -31,17 +25,16 @@ class DramDevice {
   int accesses(int bank) const { return banks_[bank].accesses; }
   bool any_open() const { return open_banks_ > 0; }
 
-  // The first cycle at which timing allows the command; the state of the bank is the caller's to check.
+  // The first cycle at which timing allows the command; the state of the bank is the caller's to check. `bank` is
+  // ignored by commands to all.
+  static constexpr int kAllBanks = -1;
   Cycle ReadyAt(DramCommand command, int bank) const;
-  Cycle PrechargeAllReadyAt() const;
-  Cycle RefreshAllReadyAt() const;
-  Cycle RefreshBankReadyAt(int bank) const;
 
   // REQUIRES: now >= the command's ReadyAt, and the bank is in the state that the command needs.
   // `for_conflict`: a precharge because a request needs another row.
   void Activate(int bank, int row, Cycle now);
   void Precharge(int bank, Cycle now, bool for_conflict);
-  void Column(DramCommand command, int bank, Cycle now);
+  void Column(DramCommand command, int bank, int64_t request, Cycle now);
   void PrechargeAll(Cycle now);
   // REQUIRES: every bank is closed.
   void RefreshAll(Cycle now);
@@ -53,6 +46,9 @@ class DramDevice {
 
   // When the data of a read that was issued at `now` is complete.
   Cycle ReadDone(Cycle now) const { return now + timing_.cl + timing_.burst; }
+
+  // Called with every command from now on.
+  void Observe(DramObserver observer) { observer_ = std::move(observer); }
 
   DramCounts& counts() { return counts_; }
   // With the active time up to `now`.
@@ -70,7 +66,12 @@ class DramDevice {
     Cycle activate = 0, read = 0, write = 0, refresh_bank = 0;
   };
 
+  Cycle PrechargeAllReadyAt() const;
+  Cycle RefreshAllReadyAt() const;
   void Close(int bank, Cycle now);
+  void Report(Cycle now, DramCommand command, int bank, int64_t request = -1) const {
+    if (observer_) observer_({now, command, bank, bank < 0 ? kClosed : banks_[bank].row, request});
+  }
 
   const DramTiming timing_;
   const int banks_per_group_;
@@ -84,6 +85,7 @@ class DramDevice {
   int open_banks_ = 0;
   Cycle open_since_ = 0;
   DramCounts counts_;
+  DramObserver observer_;
 };
 
 }  // namespace tally::nearmem

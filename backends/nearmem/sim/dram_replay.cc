@@ -7,9 +7,11 @@
 
 namespace tally::nearmem {
 
-absl::StatusOr<DramReplay> ReplayTrace(const DramConfig& config, const std::vector<DramRequest>& trace) {
+absl::StatusOr<DramReplay> ReplayTrace(const DramConfig& config, const std::vector<DramRequest>& trace,
+                                       const DramObserver& observer) {
   if (absl::Status status = Validate(config); !status.ok()) return status;
   const std::unique_ptr<DramChannel> channel = MakeDramChannel(config);
+  channel->Observe(observer);
   DramReplay replay;
   replay.requests = static_cast<int64_t>(trace.size());
   size_t accepted = 0, completed = 0;

@@ -21,7 +21,9 @@ struct DramReplay {
 
 // REQUIRES: every address lies within the geometry. Errors: those of Validate(config); Internal should the channel stop
 // although requests wait.
-absl::StatusOr<DramReplay> ReplayTrace(const DramConfig& config, const std::vector<DramRequest>& trace);
+// `observer`, unless empty, is called with every command.
+absl::StatusOr<DramReplay> ReplayTrace(const DramConfig& config, const std::vector<DramRequest>& trace,
+                                       const DramObserver& observer = {});
 
 }  // namespace tally::nearmem
 

@@ -1,8 +1,9 @@
-// A burst that a channel is asked for, and what it says when it is done. Plain values.
+// A burst that a channel is asked for, what it says when it is done, and what it did for it. Plain values.
 #ifndef TALLY_BACKENDS_NEARMEM_SIM_DRAM_REQUEST_H_
 #define TALLY_BACKENDS_NEARMEM_SIM_DRAM_REQUEST_H_
 
 #include <cstdint>
+#include <functional>
 
 #include "backends/nearmem/sim/dram_config.h"
 
@@ -32,6 +33,38 @@ struct DramCompletion {
   Cycle done = 0;
   bool is_write = false;
 };
+
+enum class DramCommand {
+  kActivate,
+  kPrecharge,
+  kRead,
+  kWrite,
+  kReadAuto,  // with auto-precharge
+  kWriteAuto,
+  kPrechargeAll,
+  kRefreshAll,
+  kRefreshBank
+};
+
+// "ACT", "PRE", "RD", "WR", "RDA", "WRA", "PREA", "REF", "REFB".
+const char* CommandName(DramCommand command);
+
+inline bool IsColumn(DramCommand command) {
+  return command >= DramCommand::kRead && command <= DramCommand::kWriteAuto;
+}
+inline bool IsWrite(DramCommand command) {
+  return command == DramCommand::kWrite || command == DramCommand::kWriteAuto;
+}
+
+// A command on the command bus. `bank` counts through the bank groups; -1: all.
+struct DramIssue {
+  Cycle at = 0;
+  DramCommand command = DramCommand::kActivate;
+  int bank = -1;
+  int row = -1;
+  int64_t request = -1;  // the id of a column command's request
+};
+using DramObserver = std::function<void(const DramIssue&)>;
 
 // What happened so far. Every column command either finds its row opened by an earlier one (a hit) or is the first of
 // its activation, and an activation whose row closes unused is counted: reads + writes = row_hits + activates -

@@ -9,6 +9,7 @@
 #include <memory>
 #include <queue>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "backends/nearmem/sim/dram_channel.h"
@@ -26,6 +27,8 @@ class LinkedChannel final : public DramChannel {
   void Flush() override { vault_->Flush(); }
   bool idle() const override;
   DramCounts CountsAt(Cycle now) const override { return vault_->CountsAt(now); }
+  // Requests are numbered in the order in which they enter the vault.
+  void Observe(DramObserver observer) override { vault_->Observe(std::move(observer)); }
 
  private:
   // A packet in a queue that it has wholly entered at `ready`.

@@ -43,6 +43,7 @@ Cycle SharedQueueChannel::Tick(Cycle now) {
   wake_ = kNever;
   CollectMaintenance(now);
   bool progress = IssueColumn(now);
+  DropStaleMaintenance();
   if (!progress || controller_.dual_command_bus) progress |= IssueRow(now);
   return progress ? now + 1 : std::min(wake_, refresh_.next());
 }
@@ -73,21 +74,27 @@ void SharedQueueChannel::CollectMaintenance(Cycle now) {
   }
 }
 
+void SharedQueueChannel::DropStaleMaintenance() {
+  const auto stale = [&](const Maintenance& m) { return m.kind == Maintenance::Kind::kPrecharge && !closing_[m.bank]; };
+  while (!maintenance_.empty() && stale(maintenance_.front())) maintenance_.pop_front();
+}
+
 bool SharedQueueChannel::StepMaintenance(Cycle now) {
   const Maintenance m = maintenance_.front();
   if (m.foreign) {
     if (!Ready(device_.RowBusReadyAt(), now)) return false;
     device_.OccupyRowBus(now);
   } else if (m.kind == Maintenance::Kind::kRefreshAll && device_.any_open()) {
-    if (!opening_.empty() || !Ready(device_.PrechargeAllReadyAt(), now)) return false;
+    if (!opening_.empty() || !Ready(device_.ReadyAt(DramCommand::kPrechargeAll, DramDevice::kAllBanks), now))
+      return false;
     device_.PrechargeAll(now);
     std::fill(closing_.begin(), closing_.end(), false);
     return true;
   } else if (m.kind == Maintenance::Kind::kRefreshAll) {
-    if (!Ready(device_.RefreshAllReadyAt(), now)) return false;
+    if (!Ready(device_.ReadyAt(DramCommand::kRefreshAll, DramDevice::kAllBanks), now)) return false;
     device_.RefreshAll(now);
   } else if (m.kind == Maintenance::Kind::kRefreshBank && device_.open_row(m.bank) == DramDevice::kClosed) {
-    if (!Ready(device_.RefreshBankReadyAt(m.bank), now)) return false;
+    if (!Ready(device_.ReadyAt(DramCommand::kRefreshBank, m.bank), now)) return false;
     device_.RefreshBank(m.bank, now);
   } else {
     if (opening_in_bank_[m.bank] > 0 || !Ready(device_.ReadyAt(DramCommand::kPrecharge, m.bank), now)) return false;
@@ -127,7 +134,7 @@ bool SharedQueueChannel::IssueColumnFrom(std::vector<DramRequest>* queue, Cycle 
       command = it->is_write ? DramCommand::kWriteAuto : DramCommand::kReadAuto;
       closing_[bank] = false;
     }
-    device_.Column(command, bank, now);
+    device_.Column(command, bank, it->id, now);
     if (opened_for_it) --opening_in_bank_[bank];
     if (it->is_write) {
       posted_.Remove(it->address);

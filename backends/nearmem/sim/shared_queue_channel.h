@@ -3,6 +3,7 @@
 #define TALLY_BACKENDS_NEARMEM_SIM_SHARED_QUEUE_CHANNEL_H_
 
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "backends/nearmem/sim/dram_channel.h"
@@ -22,6 +23,7 @@ class SharedQueueChannel final : public DramChannel {
   void Flush() override {}  // writes are drained whenever no read waits
   bool idle() const override { return reads_.empty() && writes_.empty() && opening_.empty(); }
   DramCounts CountsAt(Cycle now) const override { return device_.CountsAt(now); }
+  void Observe(DramObserver observer) override { device_.Observe(std::move(observer)); }
 
  private:
   // A command that goes before all requests.
@@ -32,6 +34,8 @@ class SharedQueueChannel final : public DramChannel {
   };
 
   void CollectMaintenance(Cycle now);
+  // Precharges of banks that were closed meanwhile.
+  void DropStaleMaintenance();
   bool StepMaintenance(Cycle now);
   bool IssueColumn(Cycle now);
   bool IssueRow(Cycle now);
