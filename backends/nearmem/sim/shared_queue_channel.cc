@@ -109,7 +109,8 @@ bool SharedQueueChannel::StepMaintenance(Cycle now) {
 std::vector<DramRequest>& SharedQueueChannel::RequestsInTurn() {
   const int waiting = static_cast<int>(writes_.size());
   if (!writing_) {
-    writing_ = waiting >= controller_.drain_high || (reads_.empty() && waiting >= controller_.drain_idle);
+    writing_ =
+        waiting >= controller_.drain_high || (reads_.empty() && waiting >= (flushing_ ? 1 : controller_.drain_idle));
   } else if (waiting < controller_.drain_low && !reads_.empty()) {
     writing_ = false;
   }

@@ -20,7 +20,7 @@ class SharedQueueChannel final : public DramChannel {
   bool CanAccept(const DramRequest& request) const override;
   void Accept(const DramRequest& request, Cycle now) override;
   Cycle Tick(Cycle now) override;
-  void Flush() override {}  // writes are drained whenever no read waits
+  void Flush() override { flushing_ = true; }
   bool idle() const override { return reads_.empty() && writes_.empty() && opening_.empty(); }
   DramCounts CountsAt(Cycle now) const override { return device_.CountsAt(now); }
   void Observe(DramObserver observer) override { device_.Observe(std::move(observer)); }
@@ -54,6 +54,7 @@ class SharedQueueChannel final : public DramChannel {
   std::deque<Maintenance> maintenance_;
   std::vector<bool> closing_;  // kClosedCap: a precharge of the bank is in maintenance_
   bool writing_ = false;
+  bool flushing_ = false;
   Cycle wake_ = kNever;  // of this Tick: the earliest cycle at which something that was not ready is
 };
 

@@ -106,8 +106,10 @@ class Checker {
     }
     const bool closed = before.command == DramCommand::kPrecharge || before.command == DramCommand::kPrechargeAll;
     if (closed && same_bank && opens_or_refreshes && gap < t_.rp) return "breaks rp";
-    if (reads && same_bank && closes && gap < t_.rtp) return "breaks rtp";
-    if (writes && same_bank && closes && gap < t_.cwl + t_.burst + t_.wr) return "breaks wr";
+    if (before.command == DramCommand::kRead && same_bank && closes && gap < t_.rtp) return "breaks rtp";
+    if (before.command == DramCommand::kWrite && same_bank && closes && gap < t_.cwl + t_.burst + t_.wr) {
+      return "breaks wr";
+    }
     if (before.command == DramCommand::kReadAuto && same_bank && opens_or_refreshes && gap < t_.rtp_auto + t_.rp) {
       return "breaks rp after an auto-precharge";
     }
