@@ -14,7 +14,23 @@
 namespace tally::tools {
 namespace {
 
-using namespace nearmem;
+using nearmem::CommandName;
+using nearmem::DramConfig;
+using nearmem::DramCounts;
+using nearmem::DramGeometry;
+using nearmem::DramIssue;
+using nearmem::DramObserver;
+using nearmem::DramReplay;
+using nearmem::DramRequest;
+using nearmem::EnergyPart;
+using nearmem::EventEnergy;
+using nearmem::FlatEnergy;
+using nearmem::LoadMachine;
+using nearmem::Machine;
+using nearmem::MachinePresets;
+using nearmem::ParseTrace;
+using nearmem::ReplayTrace;
+using nearmem::TotalEnergy;
 
 constexpr uint64_t kMaxTraceBytes = uint64_t{1} << 30;
 

@@ -267,7 +267,7 @@ class Reader {
         ReadSection(*energy, "dram.energy", "flat",
                     {Number("pj_per_bit", &e.flat_pj_per_bit), Number("background_mw", &e.flat_background_mw)}));
 
-    const absl::Status valid = Validate(dram);
+    absl::Status valid = Validate(dram);
     if (valid.ok()) return valid;
     // "timing.refi: expected ..."
     const std::string what(valid.message());

@@ -206,7 +206,7 @@ std::deque<DramRequest>::iterator BankQueueChannel::FirstMovable(std::deque<Dram
   });
 }
 
-void BankQueueChannel::Move(std::deque<DramRequest>* queue, std::deque<DramRequest>::iterator request) {
+void BankQueueChannel::Move(std::deque<DramRequest>* queue, const std::deque<DramRequest>::iterator& request) {
   const int bank = device_.BankOf(request->address);
   bank_queues_[bank].push_back(*request);
   bank_ready_[bank] = 0;

@@ -48,7 +48,7 @@ class BankQueueChannel final : public DramChannel {
   // Moves one transaction to its bank's queue.
   bool Schedule();
   std::deque<DramRequest>::iterator FirstMovable(std::deque<DramRequest>* queue);
-  void Move(std::deque<DramRequest>* queue, std::deque<DramRequest>::iterator request);
+  void Move(std::deque<DramRequest>* queue, const std::deque<DramRequest>::iterator& request);
   // Whether `at` has come; if not, it is a reason to wake up.
   bool Ready(Cycle at, Cycle now);
 
