@@ -54,9 +54,9 @@ inline constexpr size_t BitslicedScratchBytes(int n, size_t buckets) {
 struct BitslicedCall {
   int n = 0;
   const uint8_t* planes = nullptr;  // [row][n + 1][64]
-  // Where the rows begin, in bytes from `planes`, at most 2^20 of them bucket by bucket; a bucket is filled up with rows
-  // of zeros, which count nothing, to a multiple of kBitslicedGroup. Those of bucket b end at ends[b] and begin where
-  // the ones before end. kBitslicedAhead more follow, which are not counted, nor even read, but brought near.
+  // Where the rows begin, in bytes from `planes`, at most 2^20 of them bucket by bucket; a bucket is filled up with
+  // rows of zeros, which count nothing, to a multiple of kBitslicedGroup. Those of bucket b end at ends[b] and begin
+  // where the ones before end. kBitslicedAhead more follow, which are not counted, nor even read, but brought near.
   const uint32_t* rows = nullptr;
   const uint32_t* ends = nullptr;
   size_t buckets = 0;

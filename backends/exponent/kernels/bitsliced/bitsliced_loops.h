@@ -15,7 +15,7 @@ namespace {
 #define TALLY_UNROLL _Pragma("GCC unroll 32")
 
 constexpr size_t kGroup = kBitslicedGroup;
-constexpr size_t kGroupLevels = 3;  // 1, 2 and 4, in registers
+constexpr size_t kGroupLevels = 3;                               // 1, 2 and 4, in registers
 constexpr size_t kPortion = size_t{1} << kBitslicedFirstLevels;  // rows after which a carry leaves the first levels
 constexpr size_t kPortionGroups = kPortion / kGroup;
 
@@ -63,8 +63,8 @@ struct Levels {
   }
 };
 
-// Counts the parities of four masks, `kMask` and those with exponent bits 0 and 1 as well, over the groups of a portion;
-// meanwhile asks for this call's share of as many rows further on: all at once would wait for each other.
+// Counts the parities of four masks, `kMask` and those with exponent bits 0 and 1 as well, over the groups of a
+// portion; meanwhile asks for this call's share of as many rows further on: all at once would wait for each other.
 template <int kBits, uint32_t kMask>
 inline void CountFour(const uint8_t* planes, const uint32_t* rows, size_t groups, uint32_t portions,
                       uint8_t* counters) {
@@ -133,7 +133,7 @@ void CountMasks(const uint8_t* planes, const uint32_t* rows, size_t groups, uint
 
 // What a bucket has seen.
 struct Seen {
-  uint32_t rows = 0, portions = 0;
+  uint32_t rows, portions;
   // Levels of its counters.
   size_t Levels() const { return rows == 0 ? 0 : 32 - static_cast<size_t>(__builtin_clz(rows)); }
 };
@@ -161,12 +161,11 @@ struct Number {
   template <typename Plane>
   void Add(const Plane& plane, size_t count, uint64_t other_most, size_t shift) {
     if (count == 0) return;
-    for (; used < shift + count; ++used) planes[used] = V::Zero();
+    most += other_most << shift;
+    for (; (most >> used) != 0; ++used) planes[used] = V::Zero();
     V carry = HalfAdd(&planes[shift], plane(0));
     for (size_t i = 1; i < count; ++i) carry = FullAdd(&planes[shift + i], plane(i), carry);
     for (size_t c = shift + count; c < used; ++c) carry = HalfAdd(&planes[c], carry);
-    most += other_most << shift;
-    if (used < 64 && (most >> used) != 0) planes[used++] = carry;
   }
 };
 
@@ -177,37 +176,47 @@ struct WeightedPlanes {
   size_t count = 0;
 };
 
-// The sum over the buckets of one sign of magnitude * count, in a counter of each at `counter`.
-inline Number SumOfSign(const BitslicedCall& call, const Seen* seen, bool is_negative, const uint8_t* counter,
-                        size_t bucket_bytes) {
-  Number sum;
-  // Low bits first: there are few planes yet that a carry could run through.
-  for (size_t bit = 0; bit < kBitslicedMagnitudeBits; ++bit) {
-    for (size_t b = 0; b < call.buckets; ++b) {
-      const int32_t magnitude = call.magnitudes[b];
-      if ((magnitude < 0) != is_negative || ((Magnitude(magnitude) >> bit) & 1) == 0) continue;
-      const uint8_t* count = counter + b * bucket_bytes;
-      sum.Add([&](size_t i) { return V::Load(count + i * kBitslicedPlane); }, seen[b].Levels(), seen[b].rows, bit);
+// What is added up for the buckets of one sign: counts, each shifted by a bit of its bucket's magnitude.
+struct Shifts {
+  struct Shift {
+    uint8_t bucket, bit;
+  } shifts[255 * kBitslicedMagnitudeBits];
+  size_t count = 0;
+
+  Shifts(const BitslicedCall& call, const Seen* seen, bool is_negative) {
+    // Low bits first: there are few planes yet that a carry could run through.
+    for (size_t bit = 0; bit < kBitslicedMagnitudeBits; ++bit) {
+      for (size_t b = 0; b < call.buckets; ++b) {
+        const int32_t magnitude = call.magnitudes[b];
+        if ((magnitude < 0) != is_negative || ((Magnitude(magnitude) >> bit) & 1) == 0 || seen[b].rows == 0) continue;
+        shifts[count++] = {static_cast<uint8_t>(b), static_cast<uint8_t>(bit)};
+      }
     }
   }
-  return sum;
-}
+};
 
 template <int kBits>
 void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* list) {
-  uint8_t* to = call.counters + call.buckets * BitslicedCounterBytes(kBits);
+  constexpr size_t kBucket = BitslicedCounterBytes(kBits);
+  uint8_t* to = call.counters + call.buckets * kBucket;
+  const Shifts of_sign[2] = {{call, seen, false}, {call, seen, true}};
   for (size_t at = 0; at < kBitslicedPlane; at += sizeof(V)) {
     Number totals[2];  // what is subtracted, what is added
     for (size_t mask = 0; mask < (size_t{1} << kBits); ++mask) {
       uint8_t* counter = call.counters + mask * kBitslicedCounter * kBitslicedPlane + at;
-      for (size_t b = 0; b < call.buckets; ++b) {
-        Settle(counter + b * BitslicedCounterBytes(kBits), seen[b].portions, seen[b].Levels());
-      }
+      for (size_t b = 0; b < call.buckets; ++b) Settle(counter + b * kBucket, seen[b].portions, seen[b].Levels());
       const int32_t factor = call.transform[mask];
-      for (int sign = 0; sign < 2; ++sign) {
-        const bool is_negative = sign == 1;
-        const Number sum = SumOfSign(call, seen, is_negative, counter, BitslicedCounterBytes(kBits));
-        Number& total = totals[(factor < 0) != is_negative ? 1 : 0];
+      for (size_t negative = 0; negative < 2; ++negative) {
+        const Shifts& shifts = of_sign[negative];
+        if (shifts.count == 0) continue;
+        Number sum;
+        for (size_t s = 0; s < shifts.count; ++s) {
+          const Seen& rows = seen[shifts.shifts[s].bucket];
+          const uint8_t* planes = counter + shifts.shifts[s].bucket * kBucket;
+          sum.Add([&](size_t i) { return V::Load(planes + i * kBitslicedPlane); }, rows.Levels(), rows.rows,
+                  shifts.shifts[s].bit);
+        }
+        Number& total = totals[(factor < 0) != (negative == 1) ? 1 : 0];
         for (uint32_t bits = Magnitude(factor); bits != 0; bits &= bits - 1) {
           total.Add([&](size_t i) { return sum.planes[i]; }, sum.used, sum.most,
                     static_cast<size_t>(__builtin_ctz(bits)));
@@ -232,13 +241,15 @@ void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* lis
 template <int kBits>
 void CountOf(const BitslicedCall& call) {
   Seen seen[256];
-  for (size_t b = 0, i = 0; b < call.buckets; ++b) {
+  uint32_t begin = 0;
+  for (size_t b = 0; b < call.buckets; ++b) {
     uint8_t* counters = call.counters + b * BitslicedCounterBytes(kBits);
-    seen[b].rows = static_cast<uint32_t>(call.ends[b] - i);
-    while (i < call.ends[b]) {
-      const size_t count = call.ends[b] - i < kPortion ? call.ends[b] - i : kPortion;
-      CountMasks<kBits>(call.planes, call.rows + i, count / kGroup, seen[b].portions++, counters);
-      i += count;
+    const uint32_t end = call.ends[b];
+    seen[b] = {end - begin, 0};
+    while (begin < end) {
+      const uint32_t count = end - begin < kPortion ? end - begin : static_cast<uint32_t>(kPortion);
+      CountMasks<kBits>(call.planes, call.rows + begin, count / kGroup, seen[b].portions++, counters);
+      begin += count;
     }
   }
   WeightedPlanes list;
