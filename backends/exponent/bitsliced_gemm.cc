@@ -14,8 +14,8 @@ namespace tally {
 namespace {
 
 constexpr size_t kMaxRows = size_t{1} << 20;
-// Rows that are sorted by bucket together: what is being read and what is being fetched share the L2 cache.
-constexpr size_t kChunkRows = 1024;
+
+size_t WholeGroups(size_t rows) { return (rows + kBitslicedGroup - 1) / kBitslicedGroup * kBitslicedGroup; }
 
 class BitslicedGemm : public CompiledNode {
  public:
@@ -26,17 +26,15 @@ class BitslicedGemm : public CompiledNode {
         parts_(parts),
         blocks_((problem_.outputs + kBitslicedOutputs - 1) / kBitslicedOutputs),
         row_bytes_(static_cast<size_t>(problem_.w.stored_bits()) * kBitslicedPlane),
-        transform_(WalshTransform(problem_.w)),
-        zeros_(row_bytes_) {
-    std::memset(zeros_.data(), 0, row_bytes_);
+        block_bytes_((problem_.k + 1) * row_bytes_),
+        transform_(WalshTransform(problem_.w)) {
     PackWeights();
     problem_.weights = nullptr;
     PlanBuckets();
-    const size_t max_chunks = (problem_.k + kChunkRows - 1) / kChunkRows;
     size_t unused = 0;
-    rows_ = plan_.Add(1, problem_.k * sizeof(uint32_t), &unused);
-    ascending_ = plan_.Add(1, problem_.k * sizeof(uint32_t), &unused);
-    ends_ = plan_.Add(1, max_chunks * magnitudes_.size() * sizeof(uint32_t), &unused);
+    const size_t max_rows = problem_.k + magnitudes_.size() * (kBitslicedGroup - 1);
+    rows_ = plan_.Add(1, (max_rows + kBitslicedAhead) * sizeof(uint32_t), &unused);
+    ends_ = plan_.Add(1, magnitudes_.size() * sizeof(uint32_t), &unused);
     counters_ =
         plan_.Add(parts_, BitslicedScratchBytes(problem_.w.exponent_bits, magnitudes_.size()), &counters_stride_);
     sums_ = plan_.Add(parts_, kBitslicedOutputs * sizeof(int64_t), &sums_stride_);
@@ -54,16 +52,16 @@ class BitslicedGemm : public CompiledNode {
   std::string isa() const override { return IsaName(entry_.isa); }
 
  private:
-  // [block of 512 outputs][row][planes].
+  // [block of 512 outputs][row][planes], the last row of a block zeros.
   void PackWeights() {
-    planes_ = AlignedBuffer(blocks_ * problem_.k * row_bytes_);
+    planes_ = AlignedBuffer(blocks_ * block_bytes_);
     std::memset(planes_.data(), 0, planes_.size());
     WeightRows rows(problem_);
     uint64_t max_sum = 0;
     const std::vector<int32_t> mantissas = problem_.w.SignedMantissas();
     for (size_t o = 0; o < problem_.outputs; ++o) {
       const uint8_t* codes = rows.Read(o);
-      uint8_t* block = planes_.data() + o / kBitslicedOutputs * problem_.k * row_bytes_;
+      uint8_t* block = planes_.data() + o / kBitslicedOutputs * block_bytes_;
       uint64_t sum = 0;
       for (size_t i = 0; i < problem_.k; ++i) {
         SetPlanes(codes[i], problem_.w.exponent_bits, o % kBitslicedOutputs, block + i * row_bytes_);
@@ -85,43 +83,38 @@ class BitslicedGemm : public CompiledNode {
     }
   }
 
-  // Sorts the rows of one input by bucket, chunk by chunk.
+  // Sorts the rows of one input by bucket.
   void SortRows(const RunArgs& args, const uint8_t* codes, BitslicedCall* call) const {
-    uint32_t* ascending = reinterpret_cast<uint32_t*>(args.scratch + ascending_);
     uint32_t* rows = reinterpret_cast<uint32_t*>(args.scratch + rows_);
     uint32_t* ends = reinterpret_cast<uint32_t*>(args.scratch + ends_);
-    size_t count = 0;
-    for (size_t i = 0; i < problem_.k; ++i) {
-      ascending[count] = static_cast<uint32_t>(i);
-      count += bucket_of_[codes[i]] != kNone ? 1 : 0;
+    uint32_t sizes[256] = {};
+    for (size_t i = 0; i < problem_.k; ++i) ++sizes[bucket_of_[codes[i]]];
+    uint32_t total = 0;
+    for (size_t b = 0; b < magnitudes_.size(); ++b) {
+      ends[b] = total;
+      total += static_cast<uint32_t>(WholeGroups(sizes[b]));
+      // The row after the last one is zeros.
+      std::fill(rows + ends[b] + sizes[b], rows + total, static_cast<uint32_t>(problem_.k * row_bytes_));
     }
-    const size_t buckets = magnitudes_.size(), chunks = (count + kChunkRows - 1) / kChunkRows;
-    for (size_t c = 0; c < chunks; ++c, ends += buckets) {
-      const size_t begin = count * c / chunks, end = count * (c + 1) / chunks;
-      uint32_t positions[256] = {};
-      for (size_t i = begin; i < end; ++i) ++positions[bucket_of_[codes[ascending[i]]]];
-      uint32_t at = static_cast<uint32_t>(begin);
-      for (size_t b = 0; b < buckets; ++b) {
-        const uint32_t size = positions[b];
-        positions[b] = at;
-        ends[b] = at += size;
-      }
-      for (size_t i = begin; i < end; ++i) rows[positions[bucket_of_[codes[ascending[i]]]]++] = ascending[i];
+    for (size_t i = 0; i < problem_.k; ++i) {
+      const uint8_t bucket = bucket_of_[codes[i]];
+      if (bucket != kNone) rows[ends[bucket]++] = static_cast<uint32_t>(i * row_bytes_);
+    }
+    for (size_t b = 0; b < magnitudes_.size(); ++b) ends[b] = static_cast<uint32_t>(WholeGroups(ends[b]));
+    // What comes next are the first rows of the next 512 outputs.
+    for (size_t i = 0; i < kBitslicedAhead; ++i) {
+      rows[total + i] = (i < total ? rows[i] : 0) + static_cast<uint32_t>(block_bytes_);
     }
     call->rows = rows;
-    call->ascending = ascending;
-    call->ends = reinterpret_cast<uint32_t*>(args.scratch + ends_);
-    call->chunks = chunks;
+    call->ends = ends;
   }
 
   void RunRow(const RunArgs& args, size_t m) const {
     BitslicedCall shared;
     shared.n = problem_.w.exponent_bits;
-    shared.row_count = problem_.k;
     shared.buckets = magnitudes_.size();
     shared.magnitudes = magnitudes_.data();
     shared.transform = transform_.data();
-    shared.zeros = zeros_.data();
     SortRows(args, static_cast<const uint8_t*>(args.inputs[0]) + m * problem_.k, &shared);
     ForEachPart(args.pool, parts_, blocks_, [&](size_t part, size_t begin, size_t end) {
       BitslicedCall call = shared;
@@ -133,8 +126,7 @@ class BitslicedGemm : public CompiledNode {
         call.narrow = reinterpret_cast<int32_t*>(sums);
       }
       for (size_t b = begin; b < end; ++b) {
-        call.is_last = b + 1 == blocks_;
-        call.planes = planes_.data() + b * problem_.k * row_bytes_;
+        call.planes = planes_.data() + b * block_bytes_;
         entry_.kernel->count(call);
         const size_t o = b * kBitslicedOutputs, count = std::min(problem_.outputs - o, kBitslicedOutputs);
         const size_t element = m * problem_.outputs + o;
@@ -157,13 +149,14 @@ class BitslicedGemm : public CompiledNode {
   size_t parts_;
   size_t blocks_;  // of 512 outputs
   size_t row_bytes_;
+  size_t block_bytes_;
   std::vector<int32_t> transform_;
-  AlignedBuffer zeros_, planes_;
+  AlignedBuffer planes_;
   bool is_wide_ = false;
   uint8_t bucket_of_[256];
   std::vector<int32_t> magnitudes_;  // per bucket
   ScratchPlan plan_;
-  size_t rows_ = 0, ascending_ = 0, ends_ = 0;
+  size_t rows_ = 0, ends_ = 0;
   size_t counters_ = 0, counters_stride_ = 0;
   size_t sums_ = 0, sums_stride_ = 0;
 };

@@ -353,6 +353,7 @@ class LookupConv : public LookupNode {
     const size_t pitch = run_ == positions_ ? positions_ : image_.pitch();
     const size_t channel = (n * problem_.outputs + output) * positions_;
     const EpilogueRow row = problem_.epilogue.Row(args, output, 0, channel);
+    const bool may_repeat = run_ == positions_ && MayRepeat(product_, correction, row);
     for (size_t first = chunk * chunk_; first < end;) {
       // Lanes beyond the ends of image rows are left out; what is between them makes up to two runs.
       TileFinish finish(row, true, positions_);
@@ -368,10 +369,11 @@ class LookupConv : public LookupNode {
         lane += pitch - x;
       }
       lane = std::min(lane, last);
+      const size_t tiles = may_repeat && lane - first == kLookupLanes ? (end - first) / kLookupLanes : 1;
       const size_t from = group * image_.group_bytes() + first * kLookupGroup;
       const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
-      MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish);
-      first = lane;
+      MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish, tiles);
+      first = lane + (tiles - 1) * kLookupLanes;
     }
   }
 

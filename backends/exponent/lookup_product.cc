@@ -126,7 +126,7 @@ void TileFinish::FromSums(const Product& product, const RowKernels& row_kernels,
 
 void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
                        size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
-                       TileFinish* finish) {
+                       TileFinish* finish, size_t tiles) {
   if (!FinishesInKernel(product)) {
     TileSums memory;
     Multiply(product, lane_bytes, lanes, row_panels, rows, correction, memory.sums());
@@ -143,8 +143,9 @@ void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, co
   tile.acts_in_lanes = product.acts_in_lanes;
   tile.act_signed = product.act_signed;
   tile.finish = &finish->InKernel(correction.values);
+  tile.tiles = tiles;
   product.kernel->tile(tile);
-  finish->Activate(rows);
+  finish->Activate(rows, tiles);
 }
 
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,

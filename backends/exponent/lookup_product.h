@@ -115,10 +115,14 @@ inline bool FinishesInKernel(const Product& product) { return product.kernel->fi
 // sums[r][lane] of one tile, of up to 32 lanes; operands by digit. Writes whole multiples of 16 lanes.
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums);
-// The same, and its results.
+// The same, and its results; for several tiles beside each other, if MayRepeat.
 void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
                        size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
-                       TileFinish* finish);
+                       TileFinish* finish, size_t tiles = 1);
+// Whether tiles of 32 lanes whose results are beside each other can be computed at once.
+inline bool MayRepeat(const Product& product, const Correction& correction, const EpilogueRow& row) {
+  return FinishesInKernel(product) && product.acts_in_lanes && correction.values == nullptr && row.residual == nullptr;
+}
 
 // Adds one term to wide sums: wide[i] = (first ? 0 : wide[i]) + term[i] * 2^shift.
 void AddTerm(const int32_t* term, size_t count, int shift, bool first, int64_t* wide);

@@ -30,38 +30,39 @@ inline constexpr int kBitslicedMinBits = 2;                       // exponent bi
 inline constexpr int kBitslicedMaxBits = 4;
 // Planes of a counter: enough for 2^20 rows.
 inline constexpr size_t kBitslicedLevels = 21;
-// The first six levels are summed at once; each further one has a plane for a carry that waits for a second.
-inline constexpr size_t kBitslicedCounter = 2 * kBitslicedLevels - 6;  // planes
+// The first levels are summed at once; each further one has a plane for a carry that waits for a second.
+inline constexpr size_t kBitslicedFirstLevels = 6;
+inline constexpr size_t kBitslicedCounter = 2 * kBitslicedLevels - kBitslicedFirstLevels;  // planes
+// Rows that are added at once.
+inline constexpr size_t kBitslicedGroup = 8;
+// Rows that memory is asked for before they are counted.
+inline constexpr size_t kBitslicedAhead = 128;
 
 // The counters of one bucket, in bytes: [2^n masks][kBitslicedCounter][64].
 inline constexpr size_t BitslicedCounterBytes(int n) { return (size_t{1} << n) * kBitslicedCounter * kBitslicedPlane; }
 
 // Bits of the sums: 2^20 rows of 14-bit activations, times 2^4 transforms below 2^11.
 inline constexpr size_t kBitslicedSumBits = 50;
-// Planes of what is added and of what is subtracted.
-inline constexpr size_t kBitslicedSumPlanes = 2 * kBitslicedSumBits;
+inline constexpr size_t kBitslicedMagnitudeBits = 14;  // of the activations
 
 // Working memory of a call, in bytes: the counters, and the planes of their weighted sums.
 inline constexpr size_t BitslicedScratchBytes(int n, size_t buckets) {
-  return buckets * BitslicedCounterBytes(n) + kBitslicedSumPlanes * kBitslicedPlane;
+  return buckets * BitslicedCounterBytes(n) + (kBitslicedSumBits + 1) * kBitslicedPlane;
 }
 
 // acc[o] = sum over buckets of magnitude * sum over the bucket's rows of (-1)^s M[e], o < 512.
 struct BitslicedCall {
   int n = 0;
-  const uint8_t* planes = nullptr;  // [row][n + 1][64]; the rows of the next 512 outputs follow
-  size_t row_count = 0;             // at most 2^20
-  // Rows with their buckets: chunk by chunk in order of address, within a chunk bucket by bucket. The rows of bucket b
-  // in chunk c end at ends[c * buckets + b] and begin where the ones before end.
+  const uint8_t* planes = nullptr;  // [row][n + 1][64]
+  // Where the rows begin, in bytes from `planes`, at most 2^20 of them bucket by bucket; a bucket is filled up with
+  // rows of zeros, which count nothing, to a multiple of kBitslicedGroup. Those of bucket b end at ends[b] and begin
+  // where the ones before end. kBitslicedAhead more follow, which are not counted, nor even read, but brought near.
   const uint32_t* rows = nullptr;
   const uint32_t* ends = nullptr;
-  size_t chunks = 0, buckets = 0;
-  const uint32_t* ascending = nullptr;  // the same rows in order of address: what to ask the memory for
+  size_t buckets = 0;
   const int32_t* magnitudes = nullptr;  // per bucket, with the sign
   const int32_t* transform = nullptr;   // G, 2^n entries
-  const uint8_t* zeros = nullptr;       // n + 1 planes of zeros
   uint8_t* counters = nullptr;          // BitslicedScratchBytes, any content, 64-byte aligned
-  bool is_last = false;                 // nothing follows these 512 outputs
   int32_t* narrow = nullptr;            // the sums, where 2^n times as much fits int32; 64-byte aligned; or null, then:
   int64_t* wide = nullptr;
 };

@@ -12,6 +12,7 @@ struct V {
   static V Zero() { return {_mm256_setzero_si256()}; }
   void Store(uint8_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
   V operator^(V o) const { return {_mm256_xor_si256(v, o.v)}; }
+  V operator~() const { return {_mm256_xor_si256(v, _mm256_set1_epi32(-1))}; }
 };
 
 inline V FullAdd(V* sum, V a, V b) {

@@ -16,6 +16,7 @@ struct V {
   static V Zero() { return {_mm512_setzero_si512()}; }
   void Store(uint8_t* p) const { _mm512_storeu_si512(p, v); }
   V operator^(V o) const { return {_mm512_xor_si512(v, o.v)}; }
+  V operator~() const { return {_mm512_ternarylogic_epi64(v, v, v, 0x55)}; }
 };
 
 inline V FullAdd(V* sum, V a, V b) {

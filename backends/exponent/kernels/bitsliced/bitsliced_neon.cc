@@ -12,6 +12,7 @@ struct V {
   static V Zero() { return {vdupq_n_u8(0)}; }
   void Store(uint8_t* p) const { vst1q_u8(p, v); }
   V operator^(V o) const { return {veorq_u8(v, o.v)}; }
+  V operator~() const { return {vmvnq_u8(v)}; }
 };
 
 inline V FullAdd(V* sum, V a, V b) {

@@ -15,6 +15,7 @@ struct V {
   static V Zero() { return {0}; }
   void Store(uint8_t* p) const { __builtin_memcpy(p, &v, sizeof(v)); }
   V operator^(V o) const { return {v ^ o.v}; }
+  V operator~() const { return {~v}; }
 };
 
 inline V FullAdd(V* sum, V a, V b) {

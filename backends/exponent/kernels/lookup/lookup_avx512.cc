@@ -171,27 +171,39 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
   }
 }
 
-// Whole rows of sums with nothing to add but the bias.
-template <bool kByRow, int kRows, int kVectors>
-__attribute__((always_inline)) inline void FinishPlain(__m512i (&acc)[kRows][kVectors], const LookupFinish& f) {
+// Whole rows of sums with nothing to add but the bias; the results go `to` elements beyond the finish's.
+template <bool kByRow, bool kHasLow, bool kHasHigh, int kRows, int kVectors>
+__attribute__((always_inline)) inline void FinishPlain(__m512i (&acc)[kRows][kVectors], const LookupFinish& f,
+                                                       size_t to) {
   const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
-  float* out = f.out[0];
+  float* out = f.out[0] + to;
   UNROLL for (int r = 0; r < kRows; ++r, out += f.out_stride) {
     UNROLL for (int v = 0; v < kVectors; ++v) {
       const __m512 scale = kByRow ? _mm512_set1_ps(f.scale[r]) : _mm512_loadu_ps(f.scale + 16 * v);
       const __m512 bias = kByRow ? _mm512_set1_ps(f.bias[r]) : _mm512_loadu_ps(f.bias + 16 * v);
-      const __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), scale), bias);
-      _mm512_storeu_ps(out + 16 * v, _mm512_min_ps(high, _mm512_max_ps(low, t)));
+      __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), scale), bias);
+      // The second operand is the result where one is NaN, so infinite bounds change nothing at all.
+      if constexpr (kHasLow) t = _mm512_max_ps(low, t);
+      if constexpr (kHasHigh) t = _mm512_min_ps(high, t);
+      _mm512_storeu_ps(out + 16 * v, t);
     }
   }
 }
 
 // Puts the sums of a tile where they belong.
 template <bool kByRow, int kRows, int kVectors>
-__attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors], const LookupFinish& f) {
+__attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors], const LookupFinish& f,
+                                                  size_t plain_to = 0) {
   KeepInRegisters(acc);
   if (f.is_plain && f.lanes[0] == (kVectors == 2 ? 0xFFFFFFFFu : 0xFFFFu)) {
-    FinishPlain<kByRow>(acc, f);
+    const bool has_low = f.low > -__builtin_inff(), has_high = f.high < __builtin_inff();
+    if (has_high) {
+      FinishPlain<kByRow, true, true>(acc, f, plain_to);
+    } else if (has_low) {
+      FinishPlain<kByRow, true, false>(acc, f, plain_to);
+    } else {
+      FinishPlain<kByRow, false, false>(acc, f, plain_to);
+    }
     return;
   }
   const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
@@ -243,41 +255,44 @@ enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
 // GCC 12 keeps accumulators in memory unless every loop over them is unrolled.
 template <int kRows, int kVectors, Operands kOperands>
 void TileOf(const LookupTile& t) {
-  __m512i acc[kRows][kVectors];
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
-  }
-  const size_t* offsets = t.lane_offsets;
-  const size_t* row_offsets = t.row_offsets;
-  const uint8_t* rows = t.rows;
-  for (size_t left = t.groups; left > 0;) {
-    // Four groups lie side by side in a row's 16 bytes.
-    const size_t inner = left < 4 ? left : 4;
-    for (size_t i = 0; i < inner; ++i) {
-      const uint8_t* lanes = t.lanes + *offsets++;
-      const uint8_t* pixels = kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ : nullptr;
-      __m512i lane[kVectors];
-      UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
-      UNROLL for (int r = 0; r < kRows; ++r) {
-        const __m512i row =
-            BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r : rows + 16 * r + 4 * i);
-        UNROLL for (int v = 0; v < kVectors; ++v) {
-          acc[r][v] = kOperands == Operands::kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
-                                                          : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
-        }
-      }
-      KeepInRegisters(acc);
+  for (size_t tile = 0; tile < t.tiles; ++tile) {
+    __m512i acc[kRows][kVectors];
+    UNROLL for (int r = 0; r < kRows; ++r) {
+      UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
     }
-    rows += 16 * kRows;
-    left -= inner;
-  }
-  if (kOperands != Operands::kWeightsInLanesPixels && t.finish != nullptr) {
-    Finish<kOperands == Operands::kActsInLanes>(acc, *t.finish);
-    return;
-  }
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int v = 0; v < kVectors; ++v) {
-      Store(t.acc + static_cast<size_t>(r) * t.acc_stride + 16 * v, acc[r][v]);
+    const uint8_t* all_lanes = t.lanes + 64 * kVectors * tile;
+    const size_t* offsets = t.lane_offsets;
+    const size_t* row_offsets = t.row_offsets;
+    const uint8_t* rows = t.rows;
+    for (size_t left = t.groups; left > 0;) {
+      // Four groups lie side by side in a row's 16 bytes.
+      const size_t inner = left < 4 ? left : 4;
+      for (size_t i = 0; i < inner; ++i) {
+        const uint8_t* lanes = all_lanes + *offsets++;
+        const uint8_t* pixels = kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ : nullptr;
+        __m512i lane[kVectors];
+        UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
+        UNROLL for (int r = 0; r < kRows; ++r) {
+          const __m512i row =
+              BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r : rows + 16 * r + 4 * i);
+          UNROLL for (int v = 0; v < kVectors; ++v) {
+            acc[r][v] = kOperands == Operands::kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
+                                                            : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
+          }
+        }
+        KeepInRegisters(acc);
+      }
+      rows += 16 * kRows;
+      left -= inner;
+    }
+    if (kOperands != Operands::kWeightsInLanesPixels && t.finish != nullptr) {
+      Finish<kOperands == Operands::kActsInLanes>(acc, *t.finish, 16 * kVectors * tile);
+      continue;
+    }
+    UNROLL for (int r = 0; r < kRows; ++r) {
+      UNROLL for (int v = 0; v < kVectors; ++v) {
+        Store(t.acc + static_cast<size_t>(r) * t.acc_stride + 16 * v, acc[r][v]);
+      }
     }
   }
 }
