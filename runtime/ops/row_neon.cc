@@ -37,8 +37,7 @@ void EncodeQ7(const EncodeLoop& loop, const float* x, size_t count, uint8_t* cod
       magnitudes[j] = vcvtnq_u32_f32(vminnmq_f32(product, limit));
     }
     const uint8x16_t index = Pack(magnitudes);
-    const uint8x16_t code =
-        vqtbx4q_u8(vqtbl4q_u8(table_low, index), table_high, vsubq_u8(index, vdupq_n_u8(64)));
+    const uint8x16_t code = vqtbx4q_u8(vqtbl4q_u8(table_low, index), table_high, vsubq_u8(index, vdupq_n_u8(64)));
     const uint8x16_t sign = vandq_u8(vandq_u8(Pack(negatives), sign_bit), vtstq_u8(code, code));
     vst1q_u8(codes + i, vorrq_u8(code, sign));
   }
