@@ -93,7 +93,8 @@ inline void CountFour(const uint8_t* planes, const uint32_t* rows, size_t groups
       }
       TALLY_UNROLL for (size_t m = 0; m < 4; ++m) {
         if (at == 0) {
-          TALLY_UNROLL for (size_t i = (m * kAhead + 3) / 4; i < ((m + 1) * kAhead + 3) / 4; ++i) {
+          TALLY_UNROLL for (size_t i = 0; i < kAhead; ++i) {
+            if (i * 4 / kAhead != m) continue;
             const uint8_t* row = planes + ahead[i];
             TALLY_UNROLL for (size_t line = 0; line <= kBits; ++line) __builtin_prefetch(row + 64 * line, 0, 2);
           }
