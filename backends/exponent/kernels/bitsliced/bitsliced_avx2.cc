@@ -28,12 +28,12 @@ inline V HalfAdd(V* sum, V a) {
   return carry;
 }
 
-inline void SumWhereSet(const uint8_t* const* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
+inline void SumWhereSet(const uint8_t* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
   const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
   for (size_t i = 0; i < 64; ++i) {
     __m256i sum = _mm256_setzero_si256();
     for (size_t p = 0; p < count; ++p) {
-      const __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(planes[p][i]), bit), bit);
+      const __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(planes[64 * p + i]), bit), bit);
       sum = _mm256_add_epi32(sum, _mm256_and_si256(set, _mm256_set1_epi32(static_cast<int32_t>(weights[p]))));
     }
     _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 8 * i), sum);

@@ -31,12 +31,12 @@ inline V HalfAdd(V* sum, V a) {
   return carry;
 }
 
-inline void SumWhereSet(const uint8_t* const* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
+inline void SumWhereSet(const uint8_t* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
   for (size_t i = 0; i < 16; ++i) {
     __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
     for (size_t p = 0; p < count; ++p) {
       uint32_t bits;
-      __builtin_memcpy(&bits, planes[p] + 4 * i, sizeof(bits));
+      __builtin_memcpy(&bits, planes + 64 * p + 4 * i, sizeof(bits));
       const __m512i weight = _mm512_set1_epi32(static_cast<int32_t>(weights[p]));
       const __mmask32 mask = bits;
       low = _mm512_mask_add_epi32(low, static_cast<__mmask16>(mask), low, weight);

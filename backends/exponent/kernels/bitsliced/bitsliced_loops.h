@@ -1,8 +1,8 @@
 // The loops of bitsliced.h over a vector type V, which the including file defines before:
 //   V::Load(p), v.Store(p), v ^ w, ~v, FullAdd(&sum, a, b): adds planes a and b to *sum and returns the carry,
 //   HalfAdd(&sum, a): the same with one plane,
-//   SumWhereSet(planes, weights, count, sums): sums[o] = sum of the weights of those planes of 64 bytes in which bit o
-//   is set, modulo 2^32.
+//   SumWhereSet(planes, weights, count, sums): sums[o] = sum of the weights of those of `count` planes of 64 bytes in
+//   which bit o is set, modulo 2^32.
 // Everything is in an unnamed namespace.
 #ifndef TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_LOOPS_H_
 #define TALLY_BACKENDS_EXPONENT_KERNELS_BITSLICED_BITSLICED_LOOPS_H_
@@ -170,13 +170,6 @@ struct Number {
   }
 };
 
-// The planes of all sums with their weights.
-struct WeightedPlanes {
-  const uint8_t* planes[kBitslicedSumBits + 1];
-  int64_t weights[kBitslicedSumBits + 1];
-  size_t count = 0;
-};
-
 // What is added up for the buckets of one sign: counts, each shifted by a bit of its bucket's magnitude.
 struct Shifts {
   struct Shift {
@@ -196,10 +189,11 @@ struct Shifts {
   }
 };
 
+// Writes half of 2^n times the results to `to`, as planes of two's complement; returns how many.
 template <int kBits>
-void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* list) {
+size_t SumBuckets(const BitslicedCall& call, const Seen* seen, uint8_t* to) {
   constexpr size_t kBucket = BitslicedCounterBytes(kBits);
-  uint8_t* to = call.counters + call.buckets * kBucket;
+  size_t count = 0;
   const Shifts of_sign[2] = {{call, seen, false}, {call, seen, true}};
   for (size_t at = 0; at < kBitslicedPlane; at += sizeof(V)) {
     Number totals[2];  // what is subtracted, what is added
@@ -230,13 +224,11 @@ void SumBuckets(const BitslicedCall& call, const Seen* seen, WeightedPlanes* lis
     for (size_t i = 0; i <= used; ++i) {
       V sum = ~(i < totals[1].used ? totals[1].planes[i] : V::Zero());
       carry = FullAdd(&sum, i < totals[0].used ? totals[0].planes[i] : V::Zero(), carry);
-      list->planes[i] = to + i * kBitslicedPlane;
       (~sum).Store(to + i * kBitslicedPlane + at);
     }
-    // The same at every `at`.
-    list->count = used + 1;
-    for (size_t i = 0; i <= used; ++i) list->weights[i] = (i < used ? int64_t{2} : int64_t{-2}) * (int64_t{1} << i);
+    count = used + 1;  // the same at every `at`
   }
+  return count;
 }
 
 template <int kBits>
@@ -253,21 +245,24 @@ void CountOf(const BitslicedCall& call) {
       begin += count;
     }
   }
-  WeightedPlanes list;
-  SumBuckets<kBits>(call, seen, &list);
-  // The sums are exact multiples of 2^n.
+  uint8_t* planes = call.counters + call.buckets * BitslicedCounterBytes(kBits);
+  const size_t count = SumBuckets<kBits>(call, seen, planes);
+  const auto weight = [=](size_t plane) {
+    return (plane + 1 < count ? int64_t{1} : int64_t{-1}) * (int64_t{1} << plane);
+  };
+  // Exact multiples of 2^(n - 1).
   if (call.narrow != nullptr) {
     uint32_t weights[kBitslicedSumBits + 1];
-    for (size_t i = 0; i < list.count; ++i) weights[i] = static_cast<uint32_t>(list.weights[i]);
-    SumWhereSet(list.planes, weights, list.count, reinterpret_cast<uint32_t*>(call.narrow));
-    for (size_t o = 0; o < kBitslicedOutputs; ++o) call.narrow[o] >>= kBits;
+    for (size_t i = 0; i < count; ++i) weights[i] = static_cast<uint32_t>(weight(i));
+    SumWhereSet(planes, weights, count, reinterpret_cast<uint32_t*>(call.narrow));
+    for (size_t o = 0; o < kBitslicedOutputs; ++o) call.narrow[o] >>= kBits - 1;
   } else {
     for (size_t o = 0; o < kBitslicedOutputs; ++o) {
       int64_t sum = 0;
-      for (size_t i = 0; i < list.count; ++i) {
-        sum += ((list.planes[i][o / 8] >> (o % 8)) & 1) != 0 ? list.weights[i] : 0;
+      for (size_t i = 0; i < count; ++i) {
+        sum += ((planes[i * kBitslicedPlane + o / 8] >> (o % 8)) & 1) != 0 ? weight(i) : 0;
       }
-      call.wide[o] = sum >> kBits;
+      call.wide[o] = sum >> (kBits - 1);
     }
   }
 }

@@ -29,7 +29,7 @@ inline V HalfAdd(V* sum, V a) {
   return carry;
 }
 
-inline void SumWhereSet(const uint8_t* const* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
+inline void SumWhereSet(const uint8_t* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
   constexpr uint32_t kBits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
   const uint32x4_t low = vld1q_u32(kBits), high = vld1q_u32(kBits + 4);
   for (size_t i = 0; i < 64; i += 4) {
@@ -37,7 +37,7 @@ inline void SumWhereSet(const uint8_t* const* planes, const uint32_t* weights, s
     for (size_t p = 0; p < count; ++p) {
       const uint32x4_t weight = vdupq_n_u32(weights[p]);
       for (size_t j = 0; j < 4; ++j) {
-        const uint32x4_t byte = vdupq_n_u32(planes[p][i + j]);
+        const uint32x4_t byte = vdupq_n_u32(planes[64 * p + i + j]);
         sum[2 * j] = vaddq_u32(sum[2 * j], vandq_u32(vtstq_u32(byte, low), weight));
         sum[2 * j + 1] = vaddq_u32(sum[2 * j + 1], vandq_u32(vtstq_u32(byte, high), weight));
       }

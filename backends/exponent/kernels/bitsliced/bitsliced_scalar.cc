@@ -30,10 +30,10 @@ inline V HalfAdd(V* sum, V a) {
   return carry;
 }
 
-inline void SumWhereSet(const uint8_t* const* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
+inline void SumWhereSet(const uint8_t* planes, const uint32_t* weights, size_t count, uint32_t* sums) {
   for (size_t o = 0; o < 512; ++o) sums[o] = 0;
   for (size_t p = 0; p < count; ++p) {
-    for (size_t o = 0; o < 512; ++o) sums[o] += (0u - ((planes[p][o / 8] >> (o % 8)) & 1u)) & weights[p];
+    for (size_t o = 0; o < 512; ++o) sums[o] += (0u - ((planes[64 * p + o / 8] >> (o % 8)) & 1u)) & weights[p];
   }
 }
 

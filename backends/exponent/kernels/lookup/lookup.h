@@ -121,8 +121,8 @@ struct LookupTile {
   bool acts_in_lanes = false;  // which operand holds the activations
   bool act_signed = false;
   const LookupFinish* finish = nullptr;  // kernels that finish; not with row_offsets. Null: the sums go to acc.
-  // Tiles of lane_count lanes beside each other, and so are their results; more than one only with activations in lanes
-  // and a plain finish of all lanes.
+  // Tiles of 32 lanes beside each other, and so are their results; more than one only with activations in lanes and a
+  // plain finish of all lanes.
   size_t tiles = 1;
   int32_t* acc = nullptr;
   size_t acc_stride = 0;
