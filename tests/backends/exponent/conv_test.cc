@@ -15,20 +15,15 @@ struct ConvShape {
   int64_t top = 0, left = 0, bottom = 0, right = 0;
   int64_t group = 1;
   bool one_dimensional = false;
+  std::string activation;
 
   std::string Name() const {
     return absl::StrCat(batch, "x", channels, "x", height, "x", width, " -> ", outputs, " kernel ", kernel_h, "x",
                         kernel_w, " stride ", stride_h, "x", stride_w, " dilation ", dilation_h, "x", dilation_w,
                         " pads ", top, ",", left, ",", bottom, ",", right, " group ", group,
-                        one_dimensional ? " 1-D" : "");
+                        one_dimensional ? " 1-D " : " ", activation);
   }
 };
-
-std::vector<float> RandomFloats(Rng& rng, size_t count) {
-  std::vector<float> values(count);
-  for (float& v : values) v = std::uniform_real_distribution<float>(-2, 2)(rng);
-  return values;
-}
 
 // False when the kernel does not fit the padded input.
 bool ExpectConvMatches(Rng& rng, const ConvShape& s, const Codebook& a, const Codebook& w, Fill w_fill = Fill::kRandom,
@@ -49,6 +44,9 @@ bool ExpectConvMatches(Rng& rng, const ConvShape& s, const Codebook& a, const Co
   c.node().SetInts("dilations", dilations);
   c.node().SetInts("pads", pads);
   c.node().SetInts("group", {s.group});
+  if (!s.activation.empty()) c.node().SetString("activation", s.activation);
+  if (s.activation == "Clip") c.node().SetFloats("activation_params", {-1, 6});
+  if (s.activation == "LeakyRelu") c.node().SetFloats("activation_params", {0.1f});
   const absl::StatusOr<Window2d> window = ConvWindow(c.node(), x, weight);
   if (!window.ok()) return false;
   Shape y = {window->batch, window->out_channels, window->out_h, window->out_w};
@@ -156,6 +154,12 @@ TEST(Conv, MatchesWhereChunksAndRowsAreDivided) {
   ConvShape p;
   p.channels = 16, p.height = 20, p.width = 20, p.outputs = 25;
   ExpectConvMatches(rng, p, RandomCodebook(rng), RandomCodebook(rng));
+  // Nothing to add to the sums but the bias: several tiles at once, whatever becomes of them.
+  const Codebook a = RandomCodebook(rng, 4, false, Grid::kQ7), w = RandomCodebook(rng, 3, true, Grid::kQ7);
+  for (const char* activation : {"", "Relu", "Clip", "LeakyRelu", "Sigmoid"}) {
+    p.activation = activation;
+    ExpectConvMatches(rng, p, a, w);
+  }
   // One chunk, so that threads share the outputs.
   ConvShape q;
   q.channels = 40, q.height = q.width = 5, q.outputs = 50, q.kernel_h = q.kernel_w = 3;

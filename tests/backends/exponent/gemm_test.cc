@@ -7,12 +7,6 @@
 namespace tally::testing {
 namespace {
 
-std::vector<float> RandomFloats(Rng& rng, size_t count) {
-  std::vector<float> values(count);
-  for (float& v : values) v = std::uniform_real_distribution<float>(-2, 2)(rng);
-  return values;
-}
-
 struct GemmOptions {
   Fill a_fill = Fill::kRandom;
   Fill w_fill = Fill::kRandom;

@@ -68,6 +68,12 @@ Codebook RandomCodebook(Rng& rng) {
   return RandomCodebook(rng, n, is_signed, Pick(rng, 3) == 0 ? Grid::kQ14 : Grid::kQ7);
 }
 
+std::vector<float> RandomFloats(Rng& rng, size_t count) {
+  std::vector<float> values(count);
+  for (float& v : values) v = std::uniform_real_distribution<float>(-2, 2)(rng);
+  return values;
+}
+
 std::vector<uint8_t> RandomCodes(Rng& rng, const Codebook& book, size_t count, Fill fill) {
   std::vector<uint8_t> codes(count);
   const uint8_t largest = static_cast<uint8_t>(book.magnitudes());

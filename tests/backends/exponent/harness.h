@@ -25,6 +25,9 @@ Codebook RandomCodebook(Rng& rng);  // n, sign and grid (q7, q14) at random
 enum class Fill { kRandom, kZero, kLargest, kLargestNegative };
 std::vector<uint8_t> RandomCodes(Rng& rng, const Codebook& book, size_t count, Fill fill = Fill::kRandom);
 
+// Each in -2 .. 2.
+std::vector<float> RandomFloats(Rng& rng, size_t count);
+
 // A node with everything that running it takes.
 class NodeCase {
  public:

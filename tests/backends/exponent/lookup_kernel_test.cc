@@ -360,6 +360,61 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
   }
 }
 
+// Several tiles in one call are what as many calls make of them.
+TEST_P(LookupKernelTest, FinishesTilesBesideEachOther) {
+  if (!kernel().finishes) GTEST_SKIP() << "the kernels of " << IsaName(GetParam().isa) << " leave sums to others";
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  Rng rng(110);
+  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
+    for (size_t tiles = 1; tiles <= 4; ++tiles) {
+      const size_t groups = 1 + Pick(rng, 6), tile_bytes = kLookupLanes * kLookupGroup;
+      const auto lanes = AnyBytes(rng, groups * tiles * tile_bytes);
+      const auto panel = AnyBytes(rng, (groups + 3) / 4 * rows * 16);
+      std::vector<size_t> offsets;
+      for (size_t g = 0; g < groups; ++g) offsets.push_back(g * tiles * tile_bytes);
+      const std::vector<float> scale = RandomFloats(rng, rows), bias = RandomFloats(rng, rows);
+      const std::vector<int32_t> no_correction(kLookupLanes, 0);
+      const std::vector<float> no_residual(kLookupLanes, -0.0f);
+      const size_t stride = tiles * kLookupLanes + 3;
+      for (const float low : {-kInfinity, 0.0f}) {
+        for (const float high : {6.0f, kInfinity}) {
+          const float untouched = std::nanf("");
+          std::vector<float> together(rows * stride, untouched), one_by_one = together;
+          LookupFinish finish;
+          finish.correction = no_correction.data();
+          finish.scale = scale.data();
+          finish.bias = bias.data();
+          finish.low = low;
+          finish.high = high;
+          finish.lanes[0] = 0xFFFFFFFFu;
+          finish.out_stride = stride;
+          finish.residual[0] = finish.residual[1] = no_residual.data();
+          LookupTile call;
+          call.lane_offsets = offsets.data();
+          call.rows = panel.get();
+          call.groups = groups;
+          call.row_count = rows;
+          call.lane_count = kLookupLanes;
+          call.acts_in_lanes = true;
+          call.finish = &finish;
+          for (size_t t = 0; t < tiles; ++t) {
+            call.lanes = lanes.get() + t * tile_bytes;
+            finish.out[0] = finish.out[1] = one_by_one.data() + t * kLookupLanes;
+            kernel().tile(call);
+          }
+          finish.is_plain = true;
+          call.lanes = lanes.get();
+          call.tiles = tiles;
+          finish.out[0] = finish.out[1] = together.data();
+          kernel().tile(call);
+          ASSERT_EQ(std::memcmp(together.data(), one_by_one.data(), together.size() * sizeof(float)), 0)
+              << rows << " rows, " << tiles << " tiles, " << low << " .. " << high;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(LookupKernelTest, TransposesWholeVectorsOfRows) {
   Rng rng(108);
   for (size_t rows = 0; rows <= 70; ++rows) {
