@@ -96,6 +96,17 @@ bool ConvImage::PhaseIsRead(size_t row_phase, size_t column_phase) const {
   return row_is_read && column_is_read;
 }
 
+bool ConvImage::IsLeftPadding(size_t g) const {
+  const Window2d& w = window_;
+  const int64_t first = static_cast<int64_t>(g % tap_columns_ * tap_step_) - w.pad_left;
+  return first + (taps_ ? 3 * w.dilation_w : 0) < 0;
+}
+
+bool ConvImage::IsRightPadding(size_t g) const {
+  const Window2d& w = window_;
+  return static_cast<int64_t>(g % tap_columns_ * tap_step_) - w.pad_left + (w.out_w - 1) * w.stride_w >= w.in_w;
+}
+
 int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   const int64_t t = static_cast<int64_t>(g % tap_columns_);
   const int64_t r = static_cast<int64_t>(KernelRow(g));

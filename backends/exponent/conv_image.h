@@ -29,6 +29,9 @@ class ConvImage {
   const std::vector<size_t>& group_offsets() const { return group_offsets_; }
   // The row of the kernel that group g belongs to.
   size_t KernelRow(size_t g) const { return g / tap_columns_ % static_cast<size_t>(window_.kernel_h); }
+  // Whether all taps of group g are padding left (right) of the image at the first (last) output of a row.
+  bool IsLeftPadding(size_t g) const;
+  bool IsRightPadding(size_t g) const;
   // Index within a weight's [C/group, kh, kw] of element i of group g, or -1 where the pixel is padded.
   int64_t WeightIndex(size_t g, size_t i) const;
 

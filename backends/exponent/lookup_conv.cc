@@ -82,6 +82,7 @@ class LookupConv : public LookupNode {
       : LookupNode(std::move(problem), context, parts),
         image_(std::move(image)),
         outputs_in_lanes_(PrefersOutputsInLanes(problem_.window, image_)),
+        order_(Order()),
         product_(kernel_table(), problem_, image_.group_offsets().size(), !outputs_in_lanes_,
                  WeightRows(problem_).MaxDigitSum()) {
     const Window2d& w = problem_.window;
@@ -89,14 +90,15 @@ class LookupConv : public LookupNode {
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
     run_ = UnbrokenRun(w, image_);
+    std::vector<size_t>& offsets = outputs_in_lanes_ ? product_.row_offsets : product_.lane_offsets;
+    offsets.clear();
+    for (const size_t g : order_) offsets.push_back(image_.group_offsets()[g]);
     if (outputs_in_lanes_) {
-      product_.row_offsets = image_.group_offsets();
-      ClipRows();
+      Clip();
       block_outputs_ = kLookupLanes;
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
       panel_bytes_ = product_.lane_panel_bytes();
     } else {
-      product_.lane_offsets = image_.group_offsets();
       blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
       block_outputs_ = (group_outputs_ + blocks_ - 1) / blocks_;
       // Balancing may leave the last blocks without outputs.
@@ -106,9 +108,10 @@ class LookupConv : public LookupNode {
 
     // A chunk is a range of lanes, or of positions.
     const size_t chunk_items = outputs_in_lanes_ ? positions_ : image_.lanes();
-    const size_t unit = outputs_in_lanes_ ? 1 : kLookupLanes;
+    // Whole rows of positions where they fit, so that tiles are as tall as can be.
+    const size_t unit = !outputs_in_lanes_ ? kLookupLanes : std::min(run_, run_ > kMaxChunkRows ? kLookupRows : run_);
     const size_t share = (chunk_items + parts_ - 1) / parts_;
-    chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, (share + unit - 1) / unit * unit);
+    chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, share + unit - 1) / unit * unit;
     chunks_ = (chunk_items + chunk_ - 1) / chunk_;
     decode_late_ = chunks_ == 1 && w.batch == 1;
     const size_t whole_units = std::max<size_t>((panel_bytes_ + kLookupUnit - 1) / kLookupUnit, 1) * kLookupUnit;
@@ -145,9 +148,24 @@ class LookupConv : public LookupNode {
     return std::min(block_outputs_, group_outputs_ - block * block_outputs_);
   }
 
-  // A tile in one image row need not multiply the padding above or below. (With an offset it would have to be
+  // 0 (2): the group meets nothing but padding at the left (right) edge of the image; 1: neither.
+  int Side(size_t g) const { return image_.IsLeftPadding(g) ? 0 : image_.IsRightPadding(g) ? 2 : 1; }
+
+  // The groups of the image in the order in which they are multiplied: by side where rows of pixels may leave out
+  // what lies beyond the edges.
+  std::vector<size_t> Order() const {
+    std::vector<size_t> order;
+    for (const int side : {0, 1, 2}) {
+      for (size_t g = 0; g < image_.group_offsets().size(); ++g) {
+        if ((outputs_in_lanes_ ? Side(g) : 1) == side) order.push_back(g);
+      }
+    }
+    return order;
+  }
+
+  // A tile in one image row need not multiply the padding around the image. (With an offset it would have to be
   // corrected by what it leaves out.)
-  void ClipRows() {
+  void Clip() {
     const Window2d& w = problem_.window;
     if (run_ != static_cast<size_t>(w.out_w) || product_.segments > 1 || product_.offset()) return;
     if (w.kernel_h > kMaxClippedRows) return;
@@ -158,18 +176,25 @@ class LookupConv : public LookupNode {
       clip_of_row_.push_back(kind);
       if (kind < kinds.size()) continue;
       kinds.push_back(rows);
-      Product clipped = product_;
-      clipped.lane_offsets.clear();
-      clipped.row_offsets.clear();
-      for (size_t g = 0; g < product_.groups; ++g) {
-        const size_t r = image_.KernelRow(g);
-        if (r < rows.begin || r >= rows.end) continue;
-        clipped.lane_offsets.push_back(product_.lane_offsets[g]);
-        clipped.row_offsets.push_back(product_.row_offsets[g]);
-      }
-      clipped.groups = clipped.row_offsets.size();
-      clips_.push_back(std::move(clipped));
+      clips_.push_back(Clipped(rows));
     }
+  }
+
+  // The product without other rows of the kernel.
+  Product Clipped(const KernelRows& rows) const {
+    Product clipped = product_;
+    clipped.lane_offsets.clear();
+    clipped.row_offsets.clear();
+    for (size_t i = 0; i < product_.groups; ++i) {
+      const size_t g = order_[i], r = image_.KernelRow(g);
+      if (r < rows.begin || r >= rows.end) continue;
+      clipped.lane_offsets.push_back(product_.lane_offsets[i]);
+      clipped.row_offsets.push_back(product_.row_offsets[i]);
+      clipped.left_zeros += Side(g) == 0 ? 1 : 0;
+      clipped.right_zeros += Side(g) == 2 ? 1 : 0;
+    }
+    clipped.groups = clipped.row_offsets.size();
+    return clipped;
   }
 
   // Stream: [convolution group][block of outputs][panel]; panels are of whole units unless all are decoded at once.
@@ -183,7 +208,9 @@ class LookupConv : public LookupNode {
       corrections_.assign(weight_digits() * product_.segments * problem_.outputs + kLookupLanes, 0);
     }
     std::vector<int64_t> source(groups * kLookupGroup);
-    for (size_t i = 0; i < source.size(); ++i) source[i] = image_.WeightIndex(i / kLookupGroup, i % kLookupGroup);
+    for (size_t i = 0; i < source.size(); ++i) {
+      source[i] = image_.WeightIndex(order_[i / kLookupGroup], i % kLookupGroup);
+    }
     WeightRows rows(problem_);
     std::vector<uint8_t> row((groups + 3) / 4 * 16, 0);
     std::vector<uint8_t> panels(units_ * kLookupUnit, 0);
@@ -319,7 +346,7 @@ class LookupConv : public LookupNode {
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
         const Product& product = clip_of_row_.empty() ? product_ : clips_[clip_of_row_[y]];
-        Multiply(product, lanes, outputs, pixels, rows, correction, sums);
+        Multiply(product, lanes, outputs, pixels, rows, correction, sums, {x + begin == 0, x + begin + rows == run_});
       }
       done += run;
     }
@@ -379,6 +406,7 @@ class LookupConv : public LookupNode {
 
   ConvImage image_;
   bool outputs_in_lanes_;
+  std::vector<size_t> order_;
   Product product_;
   size_t conv_groups_ = 1;
   size_t group_outputs_ = 0;
@@ -391,7 +419,7 @@ class LookupConv : public LookupNode {
   size_t pass_blocks_ = 0;
   bool decodes_all_ = false;         // at once, before anything is multiplied
   bool decode_late_ = false;         // a block is used once, right after it was decoded
-  std::vector<Product> clips_;       // product_ without groups that are padding, of several kinds
+  std::vector<Product> clips_;       // product_ without rows of the kernel that are padding, of several kinds
   std::vector<size_t> clip_of_row_;  // of output rows; empty: product_ everywhere
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][output]

@@ -149,13 +149,15 @@ void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, co
 }
 
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
-              size_t rows, const Correction& correction, const Sums& sums) {
+              size_t rows, const Correction& correction, const Sums& sums, Edges edges) {
   alignas(64) int32_t term[kLookupRows * kLookupLanes];
   LookupTile tile;
   tile.row_count = rows;
   tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
   tile.acts_in_lanes = product.acts_in_lanes;
   tile.act_signed = product.act_signed;
+  tile.first_row_zeros = edges.left ? product.left_zeros : 0;
+  tile.last_row_zeros = edges.right ? product.right_zeros : 0;
   tile.acc = product.wide() ? term : sums.narrow;
   tile.acc_stride = product.wide() ? kLookupLanes : sums.stride;
   const int lane_digits = product.acts_in_lanes ? product.act_digits : product.weight_digits;

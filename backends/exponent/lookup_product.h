@@ -39,6 +39,9 @@ struct Product {
   int weight_digits;
   std::vector<size_t> lane_offsets;  // bytes, per group: LookupTile
   std::vector<size_t> row_offsets;   // of pixels, per group: LookupTile; empty: row panels
+  // With row_offsets and one segment: how many groups of a tile at the left edge of an image begin with zeros, and how
+  // many of one at the right edge end with zeros; the first groups and the last ones.
+  size_t left_zeros = 0, right_zeros = 0;
 
   bool wide() const { return act_digits * weight_digits > 1 || segments > 1; }
   bool offset() const { return act_signed && kernel->signed_offset != 0; }
@@ -112,9 +115,14 @@ inline int32_t WrappingAdd(int32_t a, int32_t b) {
 // Whether kernels can finish what they sum up.
 inline bool FinishesInKernel(const Product& product) { return product.kernel->finishes && !product.wide(); }
 
+// Where a tile of pixels begins and ends.
+struct Edges {
+  bool left = false, right = false;  // of the image
+};
+
 // sums[r][lane] of one tile, of up to 32 lanes; operands by digit. Writes whole multiples of 16 lanes.
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
-              size_t rows, const Correction& correction, const Sums& sums);
+              size_t rows, const Correction& correction, const Sums& sums, Edges edges = {});
 // The same, and its results; for several tiles beside each other, if MayRepeat.
 void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
                        size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,

@@ -116,6 +116,9 @@ struct LookupTile {
   const uint8_t* rows = nullptr;         // row panel; or, with row_offsets, pixels:
   const size_t* row_offsets = nullptr;   // row r of group g is at rows + row_offsets[g] + 4 r; lanes hold the weights
   size_t groups = 0;
+  // With row_offsets: in so many of the first groups row 0 is zeros, in so many of the last ones the last row. They may
+  // be left out.
+  size_t first_row_zeros = 0, last_row_zeros = 0;
   size_t row_count = 0;        // 1..kLookupRows
   size_t lane_count = 0;       // 16 or 32; all are written
   bool acts_in_lanes = false;  // which operand holds the activations

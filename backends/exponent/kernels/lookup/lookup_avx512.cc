@@ -250,34 +250,44 @@ __attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors
   }
 }
 
-enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
-
 // GCC 12 keeps accumulators in memory unless every loop over them is unrolled.
-template <int kRows, int kVectors, Operands kOperands>
-void TileOf(const LookupTile& t) {
+template <int kRows, int kVectors>
+__attribute__((always_inline)) inline void SetZero(__m512i (&acc)[kRows][kVectors]) {
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
+  }
+}
+
+template <int kRows, int kVectors>
+__attribute__((always_inline)) inline void StoreSums(const __m512i (&acc)[kRows][kVectors], const LookupTile& t) {
+  UNROLL for (int r = 0; r < kRows; ++r) {
+    UNROLL for (int v = 0; v < kVectors; ++v) {
+      Store(t.acc + static_cast<size_t>(r) * t.acc_stride + 16 * v, acc[r][v]);
+    }
+  }
+}
+
+// Rows in a panel.
+template <int kRows, int kVectors, bool kActsInLanes>
+void PanelTile(const LookupTile& t) {
   for (size_t tile = 0; tile < t.tiles; ++tile) {
     __m512i acc[kRows][kVectors];
-    UNROLL for (int r = 0; r < kRows; ++r) {
-      UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_setzero_si512();
-    }
+    SetZero(acc);
     const uint8_t* all_lanes = t.lanes + 64 * kVectors * tile;
     const size_t* offsets = t.lane_offsets;
-    const size_t* row_offsets = t.row_offsets;
     const uint8_t* rows = t.rows;
     for (size_t left = t.groups; left > 0;) {
       // Four groups lie side by side in a row's 16 bytes.
       const size_t inner = left < 4 ? left : 4;
       for (size_t i = 0; i < inner; ++i) {
         const uint8_t* lanes = all_lanes + *offsets++;
-        const uint8_t* pixels = kOperands == Operands::kWeightsInLanesPixels ? t.rows + *row_offsets++ : nullptr;
         __m512i lane[kVectors];
         UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
         UNROLL for (int r = 0; r < kRows; ++r) {
-          const __m512i row =
-              BroadcastGroup(kOperands == Operands::kWeightsInLanesPixels ? pixels + 4 * r : rows + 16 * r + 4 * i);
+          const __m512i row = BroadcastGroup(rows + 16 * r + 4 * i);
           UNROLL for (int v = 0; v < kVectors; ++v) {
-            acc[r][v] = kOperands == Operands::kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
-                                                            : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
+            acc[r][v] = kActsInLanes ? _mm512_dpbusd_epi32(acc[r][v], lane[v], row)
+                                     : _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
           }
         }
         KeepInRegisters(acc);
@@ -285,15 +295,51 @@ void TileOf(const LookupTile& t) {
       rows += 16 * kRows;
       left -= inner;
     }
-    if (kOperands != Operands::kWeightsInLanesPixels && t.finish != nullptr) {
-      Finish<kOperands == Operands::kActsInLanes>(acc, *t.finish, 16 * kVectors * tile);
-      continue;
+    if (t.finish != nullptr) {
+      Finish<kActsInLanes>(acc, *t.finish, 16 * kVectors * tile);
+    } else {
+      StoreSums(acc, t);
     }
-    UNROLL for (int r = 0; r < kRows; ++r) {
-      UNROLL for (int v = 0; v < kVectors; ++v) {
-        Store(t.acc + static_cast<size_t>(r) * t.acc_stride + 16 * v, acc[r][v]);
-      }
+  }
+}
+
+// Adds groups begin .. end - 1 to rows kFirst .. kEnd - 1.
+template <int kFirst, int kEnd, int kRows, int kVectors>
+__attribute__((always_inline)) inline void AddPixels(const LookupTile& t, size_t begin, size_t end,
+                                                     __m512i (&acc)[kRows][kVectors]) {
+  for (size_t g = begin; g < end; ++g) {
+    const uint8_t* lanes = t.lanes + t.lane_offsets[g];
+    const uint8_t* pixels = t.rows + t.row_offsets[g];
+    __m512i lane[kVectors];
+    UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
+    UNROLL for (int r = kFirst; r < kEnd; ++r) {
+      const __m512i row = BroadcastGroup(pixels + 4 * r);
+      UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
     }
+    KeepInRegisters(acc);
+  }
+}
+
+// Rows of pixels; weights are in lanes.
+template <int kRows, int kVectors>
+void PixelTile(const LookupTile& t) {
+  __m512i acc[kRows][kVectors];
+  SetZero(acc);
+  const size_t end = t.groups - t.last_row_zeros;
+  AddPixels<1, kRows>(t, 0, t.first_row_zeros, acc);
+  AddPixels<0, kRows>(t, t.first_row_zeros, end, acc);
+  AddPixels<0, kRows - 1>(t, end, t.groups, acc);
+  StoreSums(acc, t);
+}
+
+enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
+
+template <int kRows, int kVectors, Operands kOperands>
+void TileOf(const LookupTile& t) {
+  if constexpr (kOperands == Operands::kWeightsInLanesPixels) {
+    PixelTile<kRows, kVectors>(t);
+  } else {
+    PanelTile<kRows, kVectors, kOperands == Operands::kActsInLanes>(t);
   }
 }
 
