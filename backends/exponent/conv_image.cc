@@ -14,13 +14,31 @@ namespace {
 constexpr int64_t kMaxImageBytes = int64_t{1} << 36;
 constexpr size_t kLine = 64;
 
-// to[i] = from[i * step], pixels of 4 bytes.
-void CopyPixels(const uint8_t* from, size_t step, size_t count, uint8_t* to) {
-  if (step == 2) {
-    // A constant step is vectorised.
-    for (size_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 8 * i, 4);
-  } else {
-    for (size_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 4 * step * i, 4);
+// Indices of a phase, i * step + phase, that lie in begin .. end - 1 and are below `count`.
+struct Within {
+  Within(size_t step, size_t phase, size_t begin, size_t end, size_t count)
+      : first(std::min(Above(step, phase, begin), count)), size(std::min(Above(step, phase, end), count) - first) {}
+  static size_t Above(size_t step, size_t phase, size_t limit) {
+    return limit <= phase ? 0 : (limit - phase + step - 1) / step;
+  }
+  size_t first, size;
+};
+
+// Kernels know steps of 1 and 2; other codes are brought together in `line` first.
+void Interleave(const LookupKernel& kernel, const uint8_t* const* codes, const LookupArea& area,
+                const LookupTable& table, uint8_t* to, uint8_t* line) {
+  if (area.source_step <= 2) {
+    kernel.interleave(codes, area, table, to);
+    return;
+  }
+  const uint8_t* gathered[kLookupGroup];
+  for (size_t j = 0; j < kLookupGroup; ++j) gathered[j] = line + j * area.width;
+  for (size_t y = 0; y < area.rows; ++y, to += area.target_stride) {
+    for (size_t j = 0; j < kLookupGroup; ++j) {
+      const uint8_t* from = codes[j] + y * area.source_stride;
+      for (size_t i = 0; i < area.width; ++i) line[j * area.width + i] = from[i * area.source_step];
+    }
+    kernel.interleave(gathered, {area.width}, table, to);
   }
 }
 
@@ -117,40 +135,50 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   return (c * window_.kernel_h + r) * window_.kernel_w + s;
 }
 
-void ConvImage::FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
-                             uint8_t* to) const {
-  const size_t top = std::min(static_cast<size_t>(window_.pad_top), rows_);
-  const size_t left = std::min(static_cast<size_t>(window_.pad_left), columns_);
+void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
+                          size_t row_phase, size_t column_phase, uint8_t* to, uint8_t* line) const {
+  // Rows and columns of what `codes` are: the input, or the input with its padding.
+  const size_t top = taps_ ? 0 : static_cast<size_t>(window_.pad_top);
+  const size_t left = taps_ ? 0 : static_cast<size_t>(window_.pad_left);
+  const size_t code_rows = taps_ ? rows_ : static_cast<size_t>(window_.in_h);
+  const size_t code_columns = taps_ ? code_columns_ : static_cast<size_t>(window_.in_w);
+  const size_t row_count = Within::Above(row_phases_, row_phase, rows_);
+  const size_t column_count = Within::Above(column_phases_, column_phase, columns_);
+  const Within rows(row_phases_, row_phase, top, top + code_rows, row_count);
+  const Within columns(column_phases_, column_phase, left, left + code_columns, column_count);
+  to += PixelOffset(row_phase, column_phase);
   LookupArea area;
-  area.rows = std::min(static_cast<size_t>(window_.in_h), rows_ - top);
-  area.width = std::min(static_cast<size_t>(window_.in_w), columns_ - left);
-  area.source_stride = static_cast<size_t>(window_.in_w);
-  area.target_stride = columns_ * 4;
-  if (area.rows < rows_ || area.width < columns_) {
-    std::memset(to, table.digit[0], rows_ * columns_ * 4);
-  } else if (area.width == area.source_stride) {
+  area.rows = rows.size;
+  area.width = columns.size;
+  area.source_stride = code_columns * row_phases_;
+  area.target_stride = phase_columns_ * 4;
+  area.source_step = column_phases_;
+  if (rows.size < row_count || columns.size < column_count) {
+    std::memset(to, table.digit[0], row_count * area.target_stride);
+    if (rows.size == 0 || columns.size == 0) return;
+  } else if (area.source_step == 1 && area.width == area.source_stride && area.width == phase_columns_) {
     // Nothing but the input itself: one long row.
     area.width *= area.rows;
     area.rows = 1;
   }
-  kernel.interleave(codes, area, table, to + (top * columns_ + left) * 4);
+  const size_t from = (rows.first * row_phases_ + row_phase - top) * code_columns +
+                      (columns.first * column_phases_ + column_phase - left);
+  const uint8_t* first[kLookupGroup];
+  for (size_t j = 0; j < kLookupGroup; ++j) first[j] = codes[j] + from;
+  Interleave(kernel, first, area, table, to + rows.first * area.target_stride + 4 * columns.first, line);
 }
 
-void ConvImage::FillTaps(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, uint8_t* to,
-                         uint8_t* lines) const {
+void ConvImage::PadCodes(const uint8_t* codes, uint8_t* padded) const {
   const size_t left = std::min(static_cast<size_t>(window_.pad_left), code_columns_);
   const size_t width = std::min(static_cast<size_t>(window_.in_w), code_columns_ - left);
   // Bytes that were just written cannot be read back in other vectors until they have left the store buffer, so all
   // rows are padded before the first is read.
-  std::memset(lines, 0, rows_ * code_columns_);
+  std::memset(padded, 0, padded_bytes());
   for (size_t row = static_cast<size_t>(window_.pad_top); row < rows_; ++row) {
     const size_t y = row - static_cast<size_t>(window_.pad_top);
     if (y >= static_cast<size_t>(window_.in_h)) break;
-    std::memcpy(lines + row * code_columns_ + left, codes + y * static_cast<size_t>(window_.in_w), width);
+    std::memcpy(padded + row * code_columns_ + left, codes + y * static_cast<size_t>(window_.in_w), width);
   }
-  const uint8_t* taps[kLookupGroup];
-  for (size_t i = 0; i < kLookupGroup; ++i) taps[i] = lines + i * static_cast<size_t>(window_.dilation_w);
-  kernel.interleave(taps, {columns_, rows_, code_columns_, columns_ * 4}, table, to);
 }
 
 void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
@@ -164,23 +192,15 @@ void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, 
     const size_t c = !taps_ && channel + i < channels ? channel + i : channel;
     codes[i] = input + (plane / planes_ * channels + c) * in_h * in_w;
   }
-  uint8_t* to = image + plane * plane_bytes_;
-  const bool has_phases = row_phases_ * column_phases_ > 1;
-  uint8_t* pixels = has_phases ? lines : to;
   if (taps_) {
-    FillTaps(kernel, table, codes[0], pixels, lines + pixel_bytes());
-  } else {
-    FillChannels(kernel, table, codes, pixels);
+    PadCodes(codes[0], lines);
+    for (size_t i = 0; i < kLookupGroup; ++i) codes[i] = lines + i * static_cast<size_t>(window_.dilation_w);
   }
-  if (!has_phases) return;
+  uint8_t* to = image + plane * plane_bytes_;
   for (size_t phase = 0; phase < row_phases_ * column_phases_; ++phase) {
     const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
     if (!PhaseIsRead(row_phase, column_phase)) continue;
-    const size_t count = (columns_ - column_phase + column_phases_ - 1) / column_phases_;
-    for (size_t row = row_phase; row < rows_; row += row_phases_) {
-      CopyPixels(pixels + (row * columns_ + column_phase) * 4, column_phases_, count,
-                 to + PixelOffset(row, column_phase));
-    }
+    FillPhase(kernel, table, codes, row_phase, column_phase, to, lines + padded_bytes());
   }
 }
 

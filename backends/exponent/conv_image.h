@@ -44,7 +44,7 @@ class ConvImage {
   // Tiles may read 128 bytes more.
   size_t bytes() const { return planes() * plane_bytes_; }
   // Bytes of working memory that FillPlane needs.
-  size_t line_bytes() const { return pixel_bytes() + rows_ * code_columns_; }
+  size_t line_bytes() const { return padded_bytes() + kLookupGroup * phase_columns_; }
 
   // Fills one plane of the image from the codes of one batch entry ([C, H, W]).
   void FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
@@ -57,14 +57,13 @@ class ConvImage {
   size_t PixelOffset(size_t row, size_t column) const;
   // Whether some tap reads rows and columns of these phases.
   bool PhaseIsRead(size_t row_phase, size_t column_phase) const;
-  // Of a plane's pixels before they are parted by phase; 0 where there is one phase.
-  size_t pixel_bytes() const { return row_phases_ * column_phases_ > 1 ? rows_ * columns_ * 4 : 0; }
-  // Writes the pixels of a plane, [rows][columns][4], from the codes of its four channels, or from those of its
-  // channel.
-  void FillChannels(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
-                    uint8_t* to) const;
-  void FillTaps(const LookupKernel& kernel, const LookupTable& table, const uint8_t* codes, uint8_t* to,
-                uint8_t* lines) const;
+  // Of a plane's codes with their padding, where a pixel is four taps.
+  size_t padded_bytes() const { return rows_ * code_columns_; }
+  // Writes the pixels of one phase that lie within the image, from the codes of a plane's channels or of its channel.
+  void FillPhase(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row_phase,
+                 size_t column_phase, uint8_t* to, uint8_t* line) const;
+  // The codes of a plane's channel with their padding.
+  void PadCodes(const uint8_t* codes, uint8_t* padded) const;
 
   Window2d window_;
   bool taps_ = false;       // a pixel is four taps, else four channels

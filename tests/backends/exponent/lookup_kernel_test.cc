@@ -60,13 +60,15 @@ std::vector<Codebook> Books(Rng& rng) {
 
 // Random rows whose codes, targets and strides differ by row; `unit` digits come from one code position.
 struct Area {
-  Area(Rng& rng, size_t width, size_t unit) {
+  Area(Rng& rng, size_t width, size_t unit, size_t step = 1) {
+    const size_t row = width == 0 ? 0 : (width - 1) * step + 1;
     area.width = width;
     area.rows = Pick(rng, 4);
-    area.source_stride = width + Pick(rng, 5);
+    area.source_stride = row + Pick(rng, 5);
     area.target_stride = unit * width + Pick(rng, 9);
+    area.source_step = step;
     const size_t before = area.rows == 0 ? 0 : area.rows - 1;
-    source_size = area.rows == 0 ? 0 : before * area.source_stride + width;
+    source_size = area.rows == 0 ? 0 : before * area.source_stride + row;
     target_size = area.rows == 0 ? 0 : before * area.target_stride + unit * width;
   }
   LookupArea area;
@@ -100,12 +102,13 @@ TEST_P(LookupKernelTest, TranslatesEveryWidthAndCode) {
   }
 }
 
-TEST_P(LookupKernelTest, InterleavesEveryWidth) {
+TEST_P(LookupKernelTest, InterleavesEveryWidthAndStep) {
   Rng rng(102);
   for (const Codebook& book : Books(rng)) {
     const LookupTable table = MakeLookupTable(book, 0, kernel().signed_offset);
     for (size_t width = 0; width <= 140; ++width) {
-      const Area a(rng, width, 4);
+      const size_t step = 1 + Pick(rng, 2);
+      const Area a(rng, width, 4, step);
       std::unique_ptr<uint8_t[]> codes[4];
       const uint8_t* pointers[4];
       for (int j = 0; j < 4; ++j) pointers[j] = (codes[j] = AnyBytes(rng, a.source_size)).get();
@@ -114,8 +117,9 @@ TEST_P(LookupKernelTest, InterleavesEveryWidth) {
       for (size_t y = 0; y < a.area.rows; ++y) {
         for (size_t i = 0; i < a.area.target_stride && y * a.area.target_stride + i < a.target_size; ++i) {
           const uint8_t expected =
-              i < 4 * width ? table.digit[codes[i % 4][y * a.area.source_stride + i / 4]] : uint8_t{0};
-          ASSERT_EQ(digits[y * a.area.target_stride + i], expected) << "bits " << table.bits << " width " << width;
+              i < 4 * width ? table.digit[codes[i % 4][y * a.area.source_stride + i / 4 * step]] : uint8_t{0};
+          ASSERT_EQ(digits[y * a.area.target_stride + i], expected)
+              << "bits " << table.bits << " width " << width << " step " << step;
         }
       }
     }

@@ -154,6 +154,7 @@ struct LookupArea {
   size_t rows = 1;
   size_t source_stride = 0;  // bytes from one row of codes to the next
   size_t target_stride = 0;  // bytes from one row of digits to the next
+  size_t source_step = 1;    // bytes from one code to the next, 1 or 2
 };
 
 // Rows of outputs of a depthwise convolution: acc[y * width + x] = sum over r, s of
@@ -179,9 +180,9 @@ struct LookupKernel {
   size_t stream_rows(int bits) const { return max_stream_rows[bits == 4 || bits == 8 ? 0 : 1]; }
   bool finishes;  // tile and stream take a `finish`
 
-  // In each row of the area, digits[i] = digit of codes[i].
+  // In each row of the area, digits[i] = digit of codes[i]; codes are next to each other.
   void (*translate)(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
-  // In each row of the area, digits[4 i + j] = digit of codes[j][i], i < width.
+  // In each row of the area, digits[4 i + j] = digit of codes[j][i * source_step], i < width.
   void (*interleave)(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
   // The same for a stream of `units` units.
   void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);

@@ -47,18 +47,32 @@ void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& 
   }
 }
 
+// The `count` bytes at p, at most 64; zeros for those that are missing.
+inline __m512i LoadSome(const uint8_t* p, size_t count) {
+  return count >= 64 ? Load(p) : _mm512_maskz_loadu_epi8((__mmask64{1} << count) - 1, p);
+}
+
 // 64 pixels of four codes each.
-template <class LookUp>
-void InterleaveWith(const LookUp& look_up, const uint8_t* const* codes, const LookupArea& area, uint8_t* digits) {
+template <size_t kStep, class LookUp>
+void InterleaveSteps(const LookUp& look_up, const uint8_t* const* codes, const LookupArea& area, uint8_t* digits) {
   // Quarter q gets dwords q, 4 + q, 8 + q, 12 + q, so that merging bytes within quarters gives pixels in order.
-  const __m512i spread = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  const __m512i dwords = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  const __m512i bytes = _mm512_add_epi8(_mm512_mullo_epi32(dwords, _mm512_set1_epi32(kStep * 0x04040404)),
+                                        _mm512_set1_epi32(kStep * 0x03020100));
   for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
     for (size_t i = 0; i < area.width; i += 64) {
-      const size_t from = y * area.source_stride + i, left = area.width - i;
-      const __mmask64 mask = left >= 64 ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
+      const size_t from = y * area.source_stride + i * kStep, left = area.width - i;
+      const size_t size = kStep * (left - 1) + 1;  // of the codes that are left
       __m512i v[4];
       UNROLL for (int j = 0; j < 4; ++j) {
-        v[j] = look_up(_mm512_permutexvar_epi32(spread, _mm512_maskz_loadu_epi8(mask, codes[j] + from)));
+        const uint8_t* p = codes[j] + from;
+        if constexpr (kStep == 1) {
+          v[j] = _mm512_permutexvar_epi32(dwords, LoadSome(p, size));
+        } else {
+          const __m512i high = size > 64 ? LoadSome(p + 64, size - 64) : _mm512_setzero_si512();
+          v[j] = _mm512_permutex2var_epi8(LoadSome(p, size), bytes, high);
+        }
+        v[j] = look_up(v[j]);
       }
       const __m512i low01 = _mm512_unpacklo_epi8(v[0], v[1]), high01 = _mm512_unpackhi_epi8(v[0], v[1]);
       const __m512i low23 = _mm512_unpacklo_epi8(v[2], v[3]), high23 = _mm512_unpackhi_epi8(v[2], v[3]);
@@ -69,12 +83,19 @@ void InterleaveWith(const LookUp& look_up, const uint8_t* const* codes, const Lo
       if (left >= 64) {
         UNROLL for (int j = 0; j < 4; ++j) Store(digits + 4 * i + 64 * j, v[j]);
       } else {
+        const __mmask64 mask = (__mmask64{1} << left) - 1;
         UNROLL for (int j = 0; j < 4; ++j) {
           _mm512_mask_storeu_epi32(digits + 4 * i + 64 * j, static_cast<__mmask16>(mask >> (16 * j)), v[j]);
         }
       }
     }
   }
+}
+
+template <class LookUp>
+void InterleaveWith(const LookUp& look_up, const uint8_t* const* codes, const LookupArea& area, uint8_t* digits) {
+  area.source_step == 1 ? InterleaveSteps<1>(look_up, codes, area, digits)
+                        : InterleaveSteps<2>(look_up, codes, area, digits);
 }
 
 void Interleave(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {

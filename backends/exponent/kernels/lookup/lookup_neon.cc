@@ -109,27 +109,43 @@ void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& 
 
 template <int kBits>
 struct InterleaveBits {
+  // 16 codes from p on.
+  template <size_t kStep>
+  static uint8x16_t Codes16(const uint8_t* p) {
+    if constexpr (kStep == 1) return vld1q_u8(p);
+    return vld2q_u8(p).val[0];
+  }
+
   // 16 positions of four rows of codes.
+  template <size_t kStep>
   static void Block(const Digits<kBits>& look_up, const uint8_t* const* codes, size_t from, uint8_t* digits) {
     uint8x16x4_t rows;
-    UNROLL for (int j = 0; j < 4; ++j) rows.val[j] = look_up(Mask(vld1q_u8(codes[j] + from), kBits));
+    UNROLL for (int j = 0; j < 4; ++j) rows.val[j] = look_up(Mask(Codes16<kStep>(codes[j] + from), kBits));
     vst4q_u8(digits, rows);
   }
 
-  static void Run(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  template <size_t kStep>
+  static void RunSteps(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
     const Digits<kBits> look_up(table);
     for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
       const size_t row = y * area.source_stride;
       size_t i = 0;
-      for (; i + 16 <= area.width; i += 16) Block(look_up, codes, row + i, digits + 4 * i);
+      // A block reads 16 * kStep bytes, the last of which may lie beyond the last code.
+      for (; i + 15 + kStep <= area.width; i += 16) Block<kStep>(look_up, codes, row + i * kStep, digits + 4 * i);
       if (i == area.width) continue;
       uint8_t last[4][16] = {};
       const uint8_t* last_codes[4] = {last[0], last[1], last[2], last[3]};
-      for (int j = 0; j < 4; ++j) __builtin_memcpy(last[j], codes[j] + row + i, area.width - i);
+      for (int j = 0; j < 4; ++j) {
+        for (size_t k = 0; i + k < area.width; ++k) last[j][k] = codes[j][row + (i + k) * kStep];
+      }
       uint8_t block[64];
-      Block(look_up, last_codes, 0, block);
+      Block<1>(look_up, last_codes, 0, block);
       __builtin_memcpy(digits + 4 * i, block, 4 * (area.width - i));
     }
+  }
+
+  static void Run(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+    area.source_step == 1 ? RunSteps<1>(codes, area, table, digits) : RunSteps<2>(codes, area, table, digits);
   }
 };
 

@@ -14,7 +14,7 @@ void Interleave(const uint8_t* const* codes, const LookupArea& area, const Looku
   for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
     for (size_t i = 0; i < area.width; ++i) {
       for (size_t j = 0; j < kLookupGroup; ++j) {
-        digits[kLookupGroup * i + j] = table.digit[codes[j][y * area.source_stride + i]];
+        digits[kLookupGroup * i + j] = table.digit[codes[j][y * area.source_stride + i * area.source_step]];
       }
     }
   }

@@ -110,10 +110,21 @@ void Translate(const uint8_t* codes, const LookupArea& area, const LookupTable& 
 
 template <int kBits>
 struct InterleaveBits {
+  // 16 codes from p on.
+  template <size_t kStep>
+  static __m128i Codes16(const uint8_t* p) {
+    if constexpr (kStep == 1) return Load16(p);
+    const __m128i byte = _mm_set1_epi16(0xFF);
+    return _mm_packus_epi16(_mm_and_si128(Load16(p), byte), _mm_and_si128(Load16(p + 16), byte));
+  }
+
   // 16 positions of four rows of codes.
+  template <size_t kStep>
   static void Block(const Digits<kBits>& look_up, const uint8_t* const* codes, size_t from, uint8_t* digits) {
-    const __m256i ab = look_up(Mask(_mm256_set_m128i(Load16(codes[1] + from), Load16(codes[0] + from)), kBits));
-    const __m256i cd = look_up(Mask(_mm256_set_m128i(Load16(codes[3] + from), Load16(codes[2] + from)), kBits));
+    __m128i v[4];
+    UNROLL for (int j = 0; j < 4; ++j) v[j] = Codes16<kStep>(codes[j] + from);
+    const __m256i ab = look_up(Mask(_mm256_set_m128i(v[1], v[0]), kBits));
+    const __m256i cd = look_up(Mask(_mm256_set_m128i(v[3], v[2]), kBits));
     const __m128i a = _mm256_castsi256_si128(ab), b = _mm256_extracti128_si256(ab, 1);
     const __m128i c = _mm256_castsi256_si128(cd), d = _mm256_extracti128_si256(cd, 1);
     const __m128i ab_low = _mm_unpacklo_epi8(a, b), ab_high = _mm_unpackhi_epi8(a, b);
@@ -125,20 +136,28 @@ struct InterleaveBits {
     _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(ab_high, cd_high));
   }
 
-  static void Run(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+  template <size_t kStep>
+  static void RunSteps(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
     const Digits<kBits> look_up(table);
     for (size_t y = 0; y < area.rows; ++y, digits += area.target_stride) {
       const size_t row = y * area.source_stride;
       size_t i = 0;
-      for (; i + 16 <= area.width; i += 16) Block(look_up, codes, row + i, digits + 4 * i);
+      // A block reads 16 * kStep bytes, the last of which may lie beyond the last code.
+      for (; i + 15 + kStep <= area.width; i += 16) Block<kStep>(look_up, codes, row + i * kStep, digits + 4 * i);
       if (i == area.width) continue;
       uint8_t last[4][16] = {};
       const uint8_t* last_codes[4] = {last[0], last[1], last[2], last[3]};
-      for (int j = 0; j < 4; ++j) __builtin_memcpy(last[j], codes[j] + row + i, area.width - i);
+      for (int j = 0; j < 4; ++j) {
+        for (size_t k = 0; i + k < area.width; ++k) last[j][k] = codes[j][row + (i + k) * kStep];
+      }
       uint8_t block[64];
-      Block(look_up, last_codes, 0, block);
+      Block<1>(look_up, last_codes, 0, block);
       __builtin_memcpy(digits + 4 * i, block, 4 * (area.width - i));
     }
+  }
+
+  static void Run(const uint8_t* const* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits) {
+    area.source_step == 1 ? RunSteps<1>(codes, area, table, digits) : RunSteps<2>(codes, area, table, digits);
   }
 };
 
