@@ -20,6 +20,7 @@ constexpr size_t kMaxChunkLanes = 256;
 constexpr size_t kMaxChunkRows = 128;
 // Decoded weights beyond this are made and used in several passes over the image.
 constexpr size_t kDecodedBytes = 8 << 20;
+constexpr size_t kLine = 64;  // of the caches
 // Tiles read this much beyond the image.
 constexpr size_t kReadSlack = 128;
 // Groups along k that finishing a transposed sum costs more, about (9 on Zen 4).
@@ -335,6 +336,10 @@ class LookupConv : public LookupNode {
     all.stride = kLookupLanes;
     const uint8_t* lanes[2] = {DecodedBlock(args, 0, decoded_block),
                                DecodedBlock(args, weight_digits() - 1, decoded_block)};
+    const size_t panel = group * blocks_ + block + 1, units = panel_bytes_ / kLookupUnit;
+    const bool asks_ahead = decode_late_ && panel < conv_groups_ * blocks_;
+    const size_t next_bytes = asks_ahead ? StreamBytes(units, problem_.w.stored_bits()) : 0;
+    const uint8_t* next = stream_.data() + panel * next_bytes;
     for (size_t done = 0; done < count;) {
       const size_t y = (first + done) / run_, x = (first + done) % run_;
       const size_t run = std::min(run_ - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
@@ -345,6 +350,9 @@ class LookupConv : public LookupNode {
         Sums sums = all;
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
+        // Meanwhile memory is asked for a share of the codes that are decoded next.
+        const size_t asked = next_bytes * (done + begin + rows) / count;
+        for (size_t b = next_bytes * (done + begin) / count; b < asked; b += kLine) __builtin_prefetch(next + b, 0, 2);
         const Product& product = clip_of_row_.empty() ? product_ : clips_[clip_of_row_[y]];
         Multiply(product, lanes, outputs, pixels, rows, correction, sums, {x + begin == 0, x + begin + rows == run_});
       }
