@@ -181,17 +181,34 @@ void ConvImage::PadCodes(const uint8_t* codes, uint8_t* padded) const {
   }
 }
 
-void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
-                          uint8_t* image, uint8_t* lines) const {
+void ConvImage::PlaneCodes(const uint8_t* input, size_t plane, const uint8_t** codes) const {
   const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
   const size_t channel = plane % planes_ * (taps_ ? 1 : 4);
-  const size_t in_h = static_cast<size_t>(window_.in_h), in_w = static_cast<size_t>(window_.in_w);
-  const uint8_t* codes[kLookupGroup];
-  // Missing channels repeat the first one; their weights are zero.
+  const size_t size = static_cast<size_t>(window_.in_h) * static_cast<size_t>(window_.in_w);
   for (size_t i = 0; i < kLookupGroup; ++i) {
+    // Missing channels repeat the first one; their weights are zero.
     const size_t c = !taps_ && channel + i < channels ? channel + i : channel;
-    codes[i] = input + (plane / planes_ * channels + c) * in_h * in_w;
+    codes[i] = input + (plane / planes_ * channels + c) * size;
   }
+}
+
+bool ConvImage::IsInput() const {
+  const Window2d& w = window_;
+  return !taps_ && w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1 && w.out_h == w.in_h &&
+         w.out_w == w.in_w;
+}
+
+void ConvImage::FillRun(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
+                        size_t first, size_t count, uint8_t* to) const {
+  const uint8_t* codes[kLookupGroup];
+  PlaneCodes(input + first, plane, codes);
+  kernel.interleave(codes, {count}, table, to);
+}
+
+void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
+                          uint8_t* image, uint8_t* lines) const {
+  const uint8_t* codes[kLookupGroup];
+  PlaneCodes(input, plane, codes);
   if (taps_) {
     PadCodes(codes[0], lines);
     for (size_t i = 0; i < kLookupGroup; ++i) codes[i] = lines + i * static_cast<size_t>(window_.dilation_w);

@@ -46,6 +46,12 @@ class ConvImage {
   // Bytes of working memory that FillPlane needs.
   size_t line_bytes() const { return padded_bytes() + kLookupGroup * phase_columns_; }
 
+  // Whether a plane is pixels of the input one after the other, each needed for one output.
+  bool IsInput() const;
+  // Of such an image, writes `count` pixels of a plane from pixel `first` on.
+  void FillRun(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane, size_t first,
+               size_t count, uint8_t* to) const;
+
   // Fills one plane of the image from the codes of one batch entry ([C, H, W]).
   void FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
                  uint8_t* image, uint8_t* lines) const;
@@ -59,6 +65,8 @@ class ConvImage {
   bool PhaseIsRead(size_t row_phase, size_t column_phase) const;
   // Of a plane's codes with their padding, where a pixel is four taps.
   size_t padded_bytes() const { return rows_ * code_columns_; }
+  // Codes of a plane's four channels, or four times its channel.
+  void PlaneCodes(const uint8_t* input, size_t plane, const uint8_t** codes) const;
   // Writes the pixels of one phase that lie within the image, from the codes of a plane's channels or of its channel.
   void FillPhase(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row_phase,
                  size_t column_phase, uint8_t* to, uint8_t* line) const;

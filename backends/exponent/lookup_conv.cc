@@ -114,6 +114,10 @@ class LookupConv : public LookupNode {
     const size_t share = (chunk_items + parts_ - 1) / parts_;
     chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, share + unit - 1) / unit * unit;
     chunks_ = (chunk_items + chunk_ - 1) / chunk_;
+    fills_late_ = !outputs_in_lanes_ && image_.IsInput();
+    if (fills_late_) {
+      for (size_t g = 0; g < product_.groups; ++g) product_.lane_offsets[g] = g * chunk_plane_bytes();
+    }
     decode_late_ = chunks_ == 1 && w.batch == 1;
     const size_t whole_units = std::max<size_t>((panel_bytes_ + kLookupUnit - 1) / kLookupUnit, 1) * kLookupUnit;
     pass_blocks_ = decode_late_ ? blocks_ : std::clamp<size_t>(kDecodedBytes / whole_units / conv_groups_, 1, blocks_);
@@ -132,8 +136,8 @@ class LookupConv : public LookupNode {
       if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
-        if (first == 0 || problem_.window.batch > 1) FillImages(args, codes);
-        MultiplyImage(args, n, first, count);
+        if (!fills_late_ && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
+        MultiplyImage(args, codes, n, first, count);
       }
     }
     return absl::OkStatus();
@@ -241,7 +245,7 @@ class LookupConv : public LookupNode {
   }
 
   void PlanScratch() {
-    images_ = plan_.Add(act_digits(), image_.bytes() + kReadSlack, &images_stride_);
+    images_ = plan_.Add((fills_late_ ? parts_ : 1) * act_digits(), image_bytes() + kReadSlack, &images_stride_);
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     const size_t decoded = decodes_all_ ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
@@ -257,7 +261,10 @@ class LookupConv : public LookupNode {
   // Elements of a row of transposed sums, in whole vectors.
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
 
-  uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
+  // Of activations; of a part's chunk where that is filled by itself.
+  uint8_t* Image(const RunArgs& args, size_t part, size_t digit) const {
+    return args.scratch + images_ + ((fills_late_ ? part * act_digits() : 0) + digit) * images_stride_;
+  }
   uint8_t* DecodedBlock(const RunArgs& args, size_t digit, size_t block) const {
     return args.scratch + decoded_ + digit * decoded_stride_ + block * panel_bytes_;
   }
@@ -290,13 +297,27 @@ class LookupConv : public LookupNode {
       uint8_t* line = args.scratch + line_ + part * line_stride_;
       for (size_t plane = begin; plane < end; ++plane) {
         for (size_t d = 0; d < act_digits(); ++d) {
-          image_.FillPlane(kernel_table(), a_digits_.table[d], codes, plane, Image(args, d), line);
+          image_.FillPlane(kernel_table(), a_digits_.table[d], codes, plane, Image(args, 0, d), line);
         }
       }
     });
   }
 
-  void MultiplyImage(const RunArgs& args, size_t n, size_t first, size_t count) const {
+  // Bytes of a plane of a chunk that is filled by itself: an odd number of cache lines, like those of an image.
+  size_t chunk_plane_bytes() const { return (chunk_ * kLookupGroup / kLine | 1) * kLine; }
+  size_t image_bytes() const { return fills_late_ ? product_.groups * chunk_plane_bytes() : image_.bytes(); }
+
+  void FillChunk(const RunArgs& args, const uint8_t* codes, size_t part, size_t group, size_t chunk) const {
+    const size_t first = chunk * chunk_, count = std::min(chunk_, image_.lanes() - first);
+    for (size_t d = 0; d < act_digits(); ++d) {
+      for (size_t g = 0; g < product_.groups; ++g) {
+        image_.FillRun(kernel_table(), a_digits_.table[d], codes, group * product_.groups + g, first, count,
+                       Image(args, part, d) + g * chunk_plane_bytes());
+      }
+    }
+  }
+
+  void MultiplyImage(const RunArgs& args, const uint8_t* codes, size_t n, size_t first, size_t count) const {
     // Where there are fewer chunks than threads, the outputs are divided too.
     const size_t pairs = conv_groups_ * chunks_;
     const size_t row_parts = std::min(count, (parts_ + pairs - 1) / pairs);
@@ -304,11 +325,12 @@ class LookupConv : public LookupNode {
       for (size_t item = begin; item < end; ++item) {
         const size_t pair = item / row_parts, row_part = item % row_parts;
         const size_t group = pair / chunks_, chunk = pair % chunks_;
+        if (fills_late_) FillChunk(args, codes, part, group, chunk);
         for (size_t b = count * row_part / row_parts; b < count * (row_part + 1) / row_parts; ++b) {
           size_t decoded = group * count + b;
           if (decode_late_) DecodeBlock(args, group * blocks_ + first + b, decoded = part);
           outputs_in_lanes_ ? MultiplyOutputs(args, part, n, group, chunk, first + b, decoded)
-                            : MultiplyLanes(args, n, group, chunk, first + b, decoded);
+                            : MultiplyLanes(args, part, n, group, chunk, first + b, decoded);
         }
       }
     });
@@ -346,7 +368,7 @@ class LookupConv : public LookupNode {
       for (size_t t = 0; t < tiles; ++t) {
         const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
         const size_t from = group * image_.group_bytes() + (y * image_.pitch() + x + begin) * kLookupGroup;
-        const uint8_t* pixels[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
+        const uint8_t* pixels[2] = {Image(args, part, 0) + from, Image(args, part, act_digits() - 1) + from};
         Sums sums = all;
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
@@ -378,7 +400,7 @@ class LookupConv : public LookupNode {
   }
 
   // Positions in lanes. `decoded_block`: index among the decoded blocks.
-  void MultiplyLanes(const RunArgs& args, size_t n, size_t group, size_t chunk, size_t block,
+  void MultiplyLanes(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
                      size_t decoded_block) const {
     const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
     const size_t end = std::min((chunk + 1) * chunk_, image_.lanes());
@@ -405,8 +427,9 @@ class LookupConv : public LookupNode {
       }
       lane = std::min(lane, last);
       const size_t tiles = may_repeat && lane - first == kLookupLanes ? (end - first) / kLookupLanes : 1;
-      const size_t from = group * image_.group_bytes() + first * kLookupGroup;
-      const uint8_t* images[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
+      const size_t from =
+          fills_late_ ? (first - chunk * chunk_) * kLookupGroup : group * image_.group_bytes() + first * kLookupGroup;
+      const uint8_t* images[2] = {Image(args, part, 0) + from, Image(args, part, act_digits() - 1) + from};
       MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish, tiles);
       first = lane + (tiles - 1) * kLookupLanes;
     }
@@ -426,6 +449,7 @@ class LookupConv : public LookupNode {
   size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
   bool decodes_all_ = false;         // at once, before anything is multiplied
+  bool fills_late_ = false;          // a chunk becomes pixels right before it is multiplied
   bool decode_late_ = false;         // a block is used once, right after it was decoded
   std::vector<Product> clips_;       // product_ without rows of the kernel that are padding, of several kinds
   std::vector<size_t> clip_of_row_;  // of output rows; empty: product_ everywhere
