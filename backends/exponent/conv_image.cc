@@ -24,22 +24,9 @@ struct Within {
   size_t first, size;
 };
 
-// Kernels know steps of 1 and 2; other codes are brought together in `line` first.
-void Interleave(const LookupKernel& kernel, const uint8_t* const* codes, const LookupArea& area,
-                const LookupTable& table, uint8_t* to, uint8_t* line) {
-  if (area.source_step <= 2) {
-    kernel.interleave(codes, area, table, to);
-    return;
-  }
-  const uint8_t* gathered[kLookupGroup];
-  for (size_t j = 0; j < kLookupGroup; ++j) gathered[j] = line + j * area.width;
-  for (size_t y = 0; y < area.rows; ++y, to += area.target_stride) {
-    for (size_t j = 0; j < kLookupGroup; ++j) {
-      const uint8_t* from = codes[j] + y * area.source_stride;
-      for (size_t i = 0; i < area.width; ++i) line[j * area.width + i] = from[i * area.source_step];
-    }
-    kernel.interleave(gathered, {area.width}, table, to);
-  }
+// to[i] = from[i * step], pixels of 4 bytes.
+void CopyPixels(const uint8_t* from, size_t step, size_t count, uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) std::memcpy(to + 4 * i, from + 4 * step * i, 4);
 }
 
 }  // namespace
@@ -135,22 +122,17 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   return (c * window_.kernel_h + r) * window_.kernel_w + s;
 }
 
-void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes,
-                          size_t row_phase, size_t column_phase, uint8_t* to, uint8_t* line) const {
-  // Rows and columns of what `codes` are: the input, or the input with its padding.
-  const size_t top = taps_ ? 0 : static_cast<size_t>(window_.pad_top);
-  const size_t left = taps_ ? 0 : static_cast<size_t>(window_.pad_left);
-  const size_t code_rows = taps_ ? rows_ : static_cast<size_t>(window_.in_h);
-  const size_t code_columns = taps_ ? code_columns_ : static_cast<size_t>(window_.in_w);
+void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, size_t row_phase,
+                          size_t column_phase, uint8_t* to) const {
   const size_t row_count = Within::Above(row_phases_, row_phase, rows_);
   const size_t column_count = Within::Above(column_phases_, column_phase, columns_);
-  const Within rows(row_phases_, row_phase, top, top + code_rows, row_count);
-  const Within columns(column_phases_, column_phase, left, left + code_columns, column_count);
+  const Within rows(row_phases_, row_phase, codes.top, codes.top + codes.rows, row_count);
+  const Within columns(column_phases_, column_phase, codes.left, codes.left + codes.columns, column_count);
   to += PixelOffset(row_phase, column_phase);
   LookupArea area;
   area.rows = rows.size;
   area.width = columns.size;
-  area.source_stride = code_columns * row_phases_;
+  area.source_stride = codes.columns * row_phases_;
   area.target_stride = phase_columns_ * 4;
   area.source_step = column_phases_;
   if (rows.size < row_count || columns.size < column_count) {
@@ -161,18 +143,39 @@ void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, 
     area.width *= area.rows;
     area.rows = 1;
   }
-  const size_t from = (rows.first * row_phases_ + row_phase - top) * code_columns +
-                      (columns.first * column_phases_ + column_phase - left);
+  const size_t from = (rows.first * row_phases_ + row_phase - codes.top) * codes.columns +
+                      (columns.first * column_phases_ + column_phase - codes.left);
   const uint8_t* first[kLookupGroup];
-  for (size_t j = 0; j < kLookupGroup; ++j) first[j] = codes[j] + from;
-  Interleave(kernel, first, area, table, to + rows.first * area.target_stride + 4 * columns.first, line);
+  for (size_t j = 0; j < kLookupGroup; ++j) first[j] = codes.of[j] + from;
+  kernel.interleave(first, area, table, to + rows.first * area.target_stride + 4 * columns.first);
+}
+
+void ConvImage::FillAndPart(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, uint8_t* to,
+                            uint8_t* pixels) const {
+  const size_t top = std::min(codes.top, rows_), left = std::min(codes.left, columns_);
+  LookupArea area;
+  area.rows = std::min(codes.rows, rows_ - top);
+  area.width = std::min(codes.columns, columns_ - left);
+  area.source_stride = codes.columns;
+  area.target_stride = columns_ * 4;
+  if (area.rows < rows_ || area.width < columns_) std::memset(pixels, table.digit[0], rows_ * columns_ * 4);
+  kernel.interleave(codes.of, area, table, pixels + (top * columns_ + left) * 4);
+  for (size_t phase = 0; phase < row_phases_ * column_phases_; ++phase) {
+    const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
+    if (!PhaseIsRead(row_phase, column_phase)) continue;
+    const size_t count = Within::Above(column_phases_, column_phase, columns_);
+    for (size_t row = row_phase; row < rows_; row += row_phases_) {
+      CopyPixels(pixels + (row * columns_ + column_phase) * 4, column_phases_, count,
+                 to + PixelOffset(row, column_phase));
+    }
+  }
 }
 
 void ConvImage::PadCodes(const uint8_t* codes, uint8_t* padded) const {
   const size_t left = std::min(static_cast<size_t>(window_.pad_left), code_columns_);
   const size_t width = std::min(static_cast<size_t>(window_.in_w), code_columns_ - left);
-  // Bytes that were just written cannot be read back in other vectors until they have left the store buffer, so all
-  // rows are padded before the first is read.
+  // All rows before the first is read: bytes that were just written cannot be read back in other vectors until they
+  // have left the store buffer.
   std::memset(padded, 0, padded_bytes());
   for (size_t row = static_cast<size_t>(window_.pad_top); row < rows_; ++row) {
     const size_t y = row - static_cast<size_t>(window_.pad_top);
@@ -181,15 +184,20 @@ void ConvImage::PadCodes(const uint8_t* codes, uint8_t* padded) const {
   }
 }
 
-void ConvImage::PlaneCodes(const uint8_t* input, size_t plane, const uint8_t** codes) const {
+ConvImage::Codes ConvImage::PlaneCodes(const uint8_t* input, size_t plane) const {
   const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
   const size_t channel = plane % planes_ * (taps_ ? 1 : 4);
-  const size_t size = static_cast<size_t>(window_.in_h) * static_cast<size_t>(window_.in_w);
+  Codes codes;
+  codes.rows = static_cast<size_t>(window_.in_h);
+  codes.columns = static_cast<size_t>(window_.in_w);
+  codes.top = static_cast<size_t>(window_.pad_top);
+  codes.left = static_cast<size_t>(window_.pad_left);
   for (size_t i = 0; i < kLookupGroup; ++i) {
     // Missing channels repeat the first one; their weights are zero.
     const size_t c = !taps_ && channel + i < channels ? channel + i : channel;
-    codes[i] = input + (plane / planes_ * channels + c) * size;
+    codes.of[i] = input + (plane / planes_ * channels + c) * codes.rows * codes.columns;
   }
+  return codes;
 }
 
 bool ConvImage::IsInput() const {
@@ -200,24 +208,26 @@ bool ConvImage::IsInput() const {
 
 void ConvImage::FillRun(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
                         size_t first, size_t count, uint8_t* to) const {
-  const uint8_t* codes[kLookupGroup];
-  PlaneCodes(input + first, plane, codes);
-  kernel.interleave(codes, {count}, table, to);
+  kernel.interleave(PlaneCodes(input + first, plane).of, {count}, table, to);
 }
 
 void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, const uint8_t* input, size_t plane,
                           uint8_t* image, uint8_t* lines) const {
-  const uint8_t* codes[kLookupGroup];
-  PlaneCodes(input, plane, codes);
+  Codes codes = PlaneCodes(input, plane);
   if (taps_) {
-    PadCodes(codes[0], lines);
-    for (size_t i = 0; i < kLookupGroup; ++i) codes[i] = lines + i * static_cast<size_t>(window_.dilation_w);
+    PadCodes(codes.of[0], lines);
+    for (size_t i = 0; i < kLookupGroup; ++i) codes.of[i] = lines + i * static_cast<size_t>(window_.dilation_w);
+    codes.rows = rows_, codes.columns = code_columns_;
+    codes.top = codes.left = 0;
   }
   uint8_t* to = image + plane * plane_bytes_;
+  if (column_phases_ > 2) {
+    FillAndPart(kernel, table, codes, to, lines + padded_bytes());
+    return;
+  }
   for (size_t phase = 0; phase < row_phases_ * column_phases_; ++phase) {
     const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
-    if (!PhaseIsRead(row_phase, column_phase)) continue;
-    FillPhase(kernel, table, codes, row_phase, column_phase, to, lines + padded_bytes());
+    if (PhaseIsRead(row_phase, column_phase)) FillPhase(kernel, table, codes, row_phase, column_phase, to);
   }
 }
 

@@ -44,7 +44,7 @@ class ConvImage {
   // Tiles may read 128 bytes more.
   size_t bytes() const { return planes() * plane_bytes_; }
   // Bytes of working memory that FillPlane needs.
-  size_t line_bytes() const { return padded_bytes() + kLookupGroup * phase_columns_; }
+  size_t line_bytes() const { return padded_bytes() + (column_phases_ > 2 ? rows_ * columns_ * 4 : 0); }
 
   // Whether a plane is pixels of the input one after the other, each needed for one output.
   bool IsInput() const;
@@ -65,11 +65,19 @@ class ConvImage {
   bool PhaseIsRead(size_t row_phase, size_t column_phase) const;
   // Of a plane's codes with their padding, where a pixel is four taps.
   size_t padded_bytes() const { return rows_ * code_columns_; }
-  // Codes of a plane's four channels, or four times its channel.
-  void PlaneCodes(const uint8_t* input, size_t plane, const uint8_t** codes) const;
-  // Writes the pixels of one phase that lie within the image, from the codes of a plane's channels or of its channel.
-  void FillPhase(const LookupKernel& kernel, const LookupTable& table, const uint8_t* const* codes, size_t row_phase,
-                 size_t column_phase, uint8_t* to, uint8_t* line) const;
+  // What a plane's pixels are made of: four channels, or four times one, [rows][columns] each, which begin at row `top`
+  // and column `left` of the padded image.
+  struct Codes {
+    const uint8_t* of[kLookupGroup];
+    size_t rows, columns, top, left;
+  };
+  Codes PlaneCodes(const uint8_t* input, size_t plane) const;
+  // Writes the pixels of one phase, of at most two columns.
+  void FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, size_t row_phase,
+                 size_t column_phase, uint8_t* to) const;
+  // Writes the pixels of any number of phases, by way of `pixels`, [rows][columns][4].
+  void FillAndPart(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, uint8_t* to,
+                   uint8_t* pixels) const;
   // The codes of a plane's channel with their padding.
   void PadCodes(const uint8_t* codes, uint8_t* padded) const;
 
