@@ -9,11 +9,10 @@
 #pragma GCC diagnostic pop
 
 #include "backends/exponent/kernels/lookup/lookup.h"
+#include "backends/exponent/kernels/lookup/lookup_avx512_finish.h"
 
 namespace tally {
 namespace {
-
-#define UNROLL _Pragma("GCC unroll 32")
 
 inline __m512i Load(const void* p) { return _mm512_loadu_si512(p); }
 inline void Store(void* p, __m512i v) { _mm512_storeu_si512(p, v); }
@@ -108,14 +107,6 @@ void Interleave(const uint8_t* const* codes, const LookupArea& area, const Looku
   }
 }
 
-// GCC 12 would otherwise copy sums between registers in every round, or move them to memory.
-template <int kRows, int kVectors>
-__attribute__((always_inline)) inline void KeepInRegisters(__m512i (&acc)[kRows][kVectors]) {
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    UNROLL for (int v = 0; v < kVectors; ++v) asm volatile("" : "+v"(acc[r][v]));
-  }
-}
-
 // Decodes units of codes of kBits.
 template <int kBits>
 struct Decoder {
@@ -189,85 +180,6 @@ void Decode(const uint8_t* stream, size_t units, const LookupTable& table, int8_
     case 6: DecodeBits<6>(stream, units, table, digits); break;
     case 7: DecodeBits<7>(stream, units, table, digits); break;
     default: DecodeBits<8>(stream, units, table, digits); break;
-  }
-}
-
-// Whole rows of sums with nothing to add but the bias; the results go `to` elements beyond the finish's.
-template <bool kByRow, bool kHasLow, bool kHasHigh, int kRows, int kVectors>
-__attribute__((always_inline)) inline void FinishPlain(__m512i (&acc)[kRows][kVectors], const LookupFinish& f,
-                                                       size_t to) {
-  const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
-  float* out = f.out[0] + to;
-  UNROLL for (int r = 0; r < kRows; ++r, out += f.out_stride) {
-    UNROLL for (int v = 0; v < kVectors; ++v) {
-      const __m512 scale = kByRow ? _mm512_set1_ps(f.scale[r]) : _mm512_loadu_ps(f.scale + 16 * v);
-      const __m512 bias = kByRow ? _mm512_set1_ps(f.bias[r]) : _mm512_loadu_ps(f.bias + 16 * v);
-      __m512 t = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), scale), bias);
-      // The second operand is the result where one is NaN, so infinite bounds change nothing at all.
-      if constexpr (kHasLow) t = _mm512_max_ps(low, t);
-      if constexpr (kHasHigh) t = _mm512_min_ps(high, t);
-      _mm512_storeu_ps(out + 16 * v, t);
-    }
-  }
-}
-
-// Puts the sums of a tile where they belong.
-template <bool kByRow, int kRows, int kVectors>
-__attribute__((always_inline)) inline void Finish(__m512i (&acc)[kRows][kVectors], const LookupFinish& f,
-                                                  size_t plain_to = 0) {
-  KeepInRegisters(acc);
-  if (f.is_plain && f.lanes[0] == (kVectors == 2 ? 0xFFFFFFFFu : 0xFFFFu)) {
-    const bool has_low = f.low > -__builtin_inff(), has_high = f.high < __builtin_inff();
-    if (has_high) {
-      FinishPlain<kByRow, true, true>(acc, f, plain_to);
-    } else if (has_low) {
-      FinishPlain<kByRow, true, false>(acc, f, plain_to);
-    } else {
-      FinishPlain<kByRow, false, false>(acc, f, plain_to);
-    }
-    return;
-  }
-  const __m512 low = _mm512_set1_ps(f.low), high = _mm512_set1_ps(f.high);
-  __mmask16 lanes[2][kVectors];
-  UNROLL for (int v = 0; v < kVectors; ++v) {
-    lanes[0][v] = static_cast<__mmask16>(f.lanes[0] >> (16 * v));
-    lanes[1][v] = static_cast<__mmask16>(f.lanes[1] >> (16 * v));
-  }
-  const bool two_runs = f.lanes[1] != 0;
-  float *out = f.out[0], *out1 = f.out[1];
-  const float *residual = f.residual[0], *residual1 = f.residual[1];
-  UNROLL for (int r = 0; r < kRows; ++r) {
-    __m512 t[kVectors], added[kVectors];
-    UNROLL for (int v = 0; v < kVectors; ++v) {
-      const __mmask16 here = lanes[0][v];
-      if constexpr (kByRow) {
-        const __m512i sum = _mm512_add_epi32(acc[r][v], _mm512_set1_epi32(f.correction[r]));
-        t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(f.scale[r]));
-        t[v] = _mm512_add_ps(t[v], _mm512_set1_ps(f.bias[r]));
-      } else {
-        const __m512i sum = _mm512_add_epi32(acc[r][v], _mm512_maskz_loadu_epi32(here, f.correction + 16 * v));
-        t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(here, f.scale + 16 * v));
-        t[v] = _mm512_add_ps(t[v], _mm512_maskz_loadu_ps(here, f.bias + 16 * v));
-      }
-      added[v] = _mm512_maskz_loadu_ps(here, residual + 16 * v);
-    }
-    if (two_runs) {
-      UNROLL for (int v = 0; v < kVectors; ++v) {
-        added[v] = _mm512_mask_loadu_ps(added[v], lanes[1][v], residual1 + 16 * v);
-      }
-    }
-    UNROLL for (int v = 0; v < kVectors; ++v) {
-      // The second operand is the result where one is NaN.
-      t[v] = _mm512_min_ps(high, _mm512_max_ps(low, _mm512_add_ps(t[v], added[v])));
-      _mm512_mask_storeu_ps(out + 16 * v, lanes[0][v], t[v]);
-    }
-    if (two_runs) {
-      UNROLL for (int v = 0; v < kVectors; ++v) _mm512_mask_storeu_ps(out1 + 16 * v, lanes[1][v], t[v]);
-    }
-    out += f.out_stride;
-    out1 += f.out_stride;
-    residual += f.residual_stride;
-    residual1 += f.residual_stride;
   }
 }
 
@@ -450,44 +362,73 @@ __attribute__((always_inline)) inline void StreamGroup(const Decoder<kBits>& dec
   }
 }
 
-template <int kBits, int kRows>
-void StreamOf(const LookupStream& g) {
-  constexpr int kSteps = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
-  const Decoder<kBits> decoder(*g.table);
-  const uint8_t* stream = g.stream;
-  LookupFinish finish;
-  if (g.finish != nullptr) finish = *g.finish;
-  for (size_t b = 0; b < g.blocks; ++b) {
-    __m512i acc[kRows * kSteps][2];
-    UNROLL for (int r = 0; r < kRows * kSteps; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_si512();
-    const uint8_t* rows = g.rows;
-    for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * kRows) {
-      if (g.ahead != 0) Prefetch<64 * kBits>(stream + g.ahead);
-      StreamGroup<0, kRows, kSteps>(decoder, stream, rows, acc);
-      StreamGroup<1, kRows, kSteps>(decoder, stream, rows, acc);
-      StreamGroup<2, kRows, kSteps>(decoder, stream, rows, acc);
-      StreamGroup<3, kRows, kSteps>(decoder, stream, rows, acc);
-      KeepInRegisters(acc);
+// The sums of kStreams blocks of outputs whose streams are `apart` bytes from each other.
+template <int kStreams, int kBits, int kRows>
+__attribute__((always_inline)) inline void SumStreams(const LookupStream& g, const Decoder<kBits>& decoder,
+                                                      const uint8_t* stream, size_t apart,
+                                                      __m512i (&sum)[kStreams][kRows][2]) {
+  constexpr int kSteps = kRows == 1 ? 4 / kStreams : kRows == 2 ? 2 : 1;
+  __m512i acc[kStreams][kRows * kSteps][2];
+  UNROLL for (int s = 0; s < kStreams; ++s) SetZero(acc[s]);
+  const uint8_t* rows = g.rows;
+  for (size_t u = 0; u < g.units; ++u, stream += 64 * kBits, rows += 16 * kRows) {
+    UNROLL for (int s = 0; s < kStreams; ++s) {
+      const uint8_t* unit = stream + s * apart;
+      if (g.ahead != 0) Prefetch<64 * kBits>(unit + g.ahead);
+      StreamGroup<0, kRows, kSteps>(decoder, unit, rows, acc[s]);
+      StreamGroup<1, kRows, kSteps>(decoder, unit, rows, acc[s]);
+      StreamGroup<2, kRows, kSteps>(decoder, unit, rows, acc[s]);
+      StreamGroup<3, kRows, kSteps>(decoder, unit, rows, acc[s]);
     }
-    __m512i sum[kRows][2];
+    UNROLL for (int s = 0; s < kStreams; ++s) KeepInRegisters(acc[s]);
+  }
+  UNROLL for (int s = 0; s < kStreams; ++s) {
     UNROLL for (int r = 0; r < kRows; ++r) {
       UNROLL for (int v = 0; v < 2; ++v) {
-        sum[r][v] = acc[r * kSteps][v];
-        UNROLL for (int s = 1; s < kSteps; ++s) sum[r][v] = _mm512_add_epi32(sum[r][v], acc[r * kSteps + s][v]);
+        sum[s][r][v] = acc[s][r * kSteps][v];
+        UNROLL for (int i = 1; i < kSteps; ++i) sum[s][r][v] =
+            _mm512_add_epi32(sum[s][r][v], acc[s][r * kSteps + i][v]);
       }
     }
-    if (g.finish == nullptr) {
-      UNROLL for (int r = 0; r < kRows; ++r) {
-        UNROLL for (int v = 0; v < 2; ++v) Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, sum[r][v]);
-      }
-      return;
+  }
+}
+
+template <int kRows>
+__attribute__((always_inline)) inline void FinishBlock(__m512i (&sum)[kRows][2], const LookupFinish& f, size_t block) {
+  LookupFinish finish = f;
+  finish.correction += block * f.correction_step;
+  finish.scale += block * kLookupLanes;
+  finish.bias += block * f.bias_step;
+  finish.out[0] += block * kLookupLanes;
+  finish.residual[0] += block * f.residual_step;
+  Finish<false>(sum, finish);
+}
+
+template <int kBits, int kRows>
+void StreamOf(const LookupStream& g) {
+  const Decoder<kBits> decoder(*g.table);
+  const size_t block_bytes = g.units * 64 * kBits;
+  if (g.finish == nullptr) {
+    __m512i sum[1][kRows][2];
+    SumStreams(g, decoder, g.stream, 0, sum);
+    UNROLL for (int r = 0; r < kRows; ++r) {
+      UNROLL for (int v = 0; v < 2; ++v) Store(g.acc + static_cast<size_t>(r) * g.acc_stride + 16 * v, sum[0][r][v]);
     }
-    Finish<false>(sum, finish);
-    finish.correction += finish.correction_step;
-    finish.scale += kLookupLanes;
-    finish.bias += finish.bias_step;
-    finish.out[0] += kLookupLanes;
-    finish.residual[0] += finish.residual_step;
+    return;
+  }
+  // Memory gives more to two streams than to one.
+  constexpr int kStreams = kRows <= 2 ? 2 : 1;
+  const size_t apart = (g.blocks + kStreams - 1) / kStreams;
+  for (size_t b = 0; b < apart; ++b) {
+    if (b + (kStreams - 1) * apart < g.blocks) {
+      __m512i sum[kStreams][kRows][2];
+      SumStreams(g, decoder, g.stream + b * block_bytes, apart * block_bytes, sum);
+      UNROLL for (int s = 0; s < kStreams; ++s) FinishBlock(sum[s], *g.finish, b + s * apart);
+    } else {
+      __m512i sum[1][kRows][2];
+      SumStreams(g, decoder, g.stream + b * block_bytes, 0, sum);
+      FinishBlock(sum[0], *g.finish, b);
+    }
   }
 }
 
