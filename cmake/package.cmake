@@ -15,7 +15,7 @@ target_include_directories(tally_extension INTERFACE
 
 # One shared library from the objects of the runtime's static ones; the vendors' libraries stay behind it.
 get_property(libraries GLOBAL PROPERTY TALLY_LIBRARIES)
-list(FILTER libraries INCLUDE REGEX "^tally_(format|core|ops|backend|exec)")
+list(FILTER libraries INCLUDE REGEX "^tally_(format|core|ops|backend|exec|nearmem)")
 add_library(tally_shared SHARED)
 foreach(library IN LISTS libraries)
   target_sources(tally_shared PRIVATE $<TARGET_OBJECTS:${library}>)

@@ -172,8 +172,8 @@ absl::Status ListBackends() {
 void AddBenchOptions(CLI::App* app, BenchOptions* o, const std::string& program) {
   app->add_option("model", o->model, "The .tally file");
   AddList(app, "--backend", &o->backends,
-          "Sessions, separated by commas; a+b is one session in order of preference; all = those built, without the "
-          "slow oracle histogram")
+          "Sessions, separated by commas; a+b is one session in order of preference; all = those built, without "
+          "histogram and nearmem, which are slow")
       ->capture_default_str();
   AddList(app, "--num_threads", &o->num_threads, "Thread counts, separated by commas; 0 = one per CPU")
       ->check(InRange(0, kMaxThreads))

@@ -15,6 +15,7 @@ void AddBench(CLI::App* app, Action* action);
 void AddCompare(CLI::App* app, Action* action);
 void AddVerify(CLI::App* app, Action* action);
 void AddStrip(CLI::App* app, Action* action);
+void AddSimulate(CLI::App* app, Action* action);
 
 }  // namespace tally::tools
 

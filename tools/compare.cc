@@ -337,7 +337,8 @@ void AddCompare(CLI::App* app, Action* action) {
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddDataOptions(sub, &o->data);
   AddList(sub, "--backend", &o->backends,
-          "Sessions, separated by commas; a+b is one session; all = those built, without the slow oracle histogram")
+          "Sessions, separated by commas; a+b is one session; all = those built, without histogram and nearmem, which "
+          "are slow")
       ->capture_default_str();
   AddThreads(sub, &o->num_threads);
   sub->add_option("--error-samples", o->error_samples, "Samples for the errors per node; 0 = skip them")
@@ -350,7 +351,7 @@ void AddCompare(CLI::App* app, Action* action) {
   sub->add_option("--html", o->html, "Also write a self-contained page; - is stdout");
   sub->footer(
       "alone: SQNR of a node that gets the reference's inputs; so far: with everything before it quantized too.\n"
-      "Backends of the exactness contract (exponent, onednn-codebook, histogram) are compared bit for bit.\n"
+      "Backends of the exactness contract (exponent, onednn-codebook, histogram, nearmem) are compared bit for bit.\n"
       "Latency is of one sample; peak memory is of a process of its own per backend.\n"
       "\n"
       "Examples:\n"

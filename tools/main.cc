@@ -43,6 +43,7 @@ int Main(int argc, char** argv) {
   AddCompare(&app, &action);
   AddVerify(&app, &action);
   AddStrip(&app, &action);
+  AddSimulate(&app, &action);
   return RunCommandLine(&app, action, "tally", argc, argv);
 }
 

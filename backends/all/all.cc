@@ -1,6 +1,7 @@
 #include "backends/all/all.h"
 
 #include "backends/exponent/exponent.h"
+#include "backends/nearmem/nearmem.h"
 #include "backends/reference/reference.h"
 #include "tally/tally.h"
 #ifdef TALLY_HAVE_ONEDNN
@@ -24,6 +25,7 @@ Registry DefaultRegistry() {
 #endif
   registry.Add(MakeReferenceBackend());
   registry.Add(MakeHistogramBackend());
+  registry.Add(MakeNearmemBackend());
   return registry;
 }
 

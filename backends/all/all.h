@@ -7,7 +7,8 @@
 
 namespace tally {
 
-// Every backend of this build, in this order: exponent, onednn-codebook, onednn, xnnpack, reference, histogram.
+// Every backend of this build, in this order: exponent, onednn-codebook, onednn, xnnpack, reference, histogram,
+// nearmem.
 TALLY_API Registry DefaultRegistry();
 
 }  // namespace tally

@@ -6,8 +6,8 @@
 #include "backends/exponent/histogram_node.h"
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "backends/exponent/lookup_product.h"
-#include "backends/exponent/problem.h"
 #include "format/error.h"
+#include "runtime/dot/problem.h"
 
 namespace tally {
 namespace {

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "backends/exponent/problem.h"
+#include "runtime/dot/problem.h"
 
 namespace tally {
 

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/exponent/exponent.h"
-#include "backends/exponent/problem.h"
+#include "runtime/dot/problem.h"
 
 namespace tally {
 

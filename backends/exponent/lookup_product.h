@@ -9,7 +9,7 @@
 #include "backends/exponent/exponent.h"
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "backends/exponent/parts.h"
-#include "backends/exponent/problem.h"
+#include "runtime/dot/problem.h"
 #include "runtime/ops/row_table.h"
 
 namespace tally {

@@ -4,14 +4,13 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/nearmem/machine_presets.h"
 #include "format/error.h"
+#include "format/json.h"
 #include "format/model_file.h"
-#include "nlohmann/json.hpp"
 
 namespace tally::nearmem {
 namespace {
@@ -26,38 +25,10 @@ absl::Status Bad(const std::string& file, const std::string& key, const std::str
   return MakeError(ErrorId::kBadMachine, detail, {file, "", -1, key});
 }
 
-// Short, because it ends up on one line.
-std::string Describe(const Json& value) {
-  if (value.is_string()) return absl::StrCat("string ", Quoted(value.get_ref<const std::string&>()));
-  if (value.is_array()) return absl::StrCat("an array of ", value.size());
-  if (value.is_object()) return "an object";
-  return value.dump();
-}
-
-// nlohmann's parser keeps the last of repeated keys; the callback makes them an error.
-absl::StatusOr<Json> ParseJson(const std::string& text, const std::string& file) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  std::string repeated;
-  const auto callback = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      repeated = parsed.get<std::string>();
-    }
-    return true;
-  };
-  try {
-    Json json = Json::parse(text, callback);
-    if (!repeated.empty()) return Bad(file, "", absl::StrCat("key ", Quoted(repeated), " occurs twice"));
-    if (!json.is_object()) return Bad(file, "", absl::StrCat("expected an object, found ", Describe(json)));
-    return json;
-  } catch (const Json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the tag, on one line.
-    std::string what = e.what();
-    if (const size_t end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
-    std::replace(what.begin(), what.end(), '\n', ' ');
-    return Bad(file, "", absl::StrCat("expected JSON: ", what));
-  }
+absl::StatusOr<Json> ParseObject(const std::string& text, const std::string& file) {
+  TALLY_ASSIGN_OR_RETURN(Json json, ParseJson(text, file, ErrorId::kBadMachine));
+  if (!json.is_object()) return Bad(file, "", absl::StrCat("expected an object, found ", DescribeJson(json)));
+  return json;
 }
 
 // A constant of a section: how to take its value. `take` returns what was expected when the value is not that.
@@ -112,9 +83,10 @@ class Reader {
   Reader(const Json& json, Machine* machine) : json_(json), machine_(machine) {}
 
   absl::Status Read() {
-    TALLY_RETURN_IF_ERROR(OnlyKnown(json_, "", {"schema_version", "description", "sources", "dram"}));
+    TALLY_RETURN_IF_ERROR(OnlyKnown(json_, "", {"schema_version", "description", "sources", "dram", "accelerator"}));
     TALLY_RETURN_IF_ERROR(ReadHeader());
-    return ReadDram();
+    TALLY_RETURN_IF_ERROR(ReadDram());
+    return json_.contains("accelerator") ? ReadAccelerator() : absl::OkStatus();
   }
 
  private:
@@ -138,7 +110,8 @@ class Reader {
   absl::StatusOr<const Json*> Object(const Json& parent, const std::string& section, const std::string& key) const {
     const auto it = parent.find(key);
     if (it == parent.end()) return Error(Join(section, key), "expected this key, found none");
-    if (!it->is_object()) return Error(Join(section, key), absl::StrCat("expected an object, found ", Describe(*it)));
+    if (!it->is_object())
+      return Error(Join(section, key), absl::StrCat("expected an object, found ", DescribeJson(*it)));
     return &*it;
   }
 
@@ -146,10 +119,10 @@ class Reader {
     const auto version = json_.find("schema_version");
     if (version == json_.end() || *version != kSchemaVersion) {
       return Error("schema_version", absl::StrCat("expected ", kSchemaVersion, ", found ",
-                                                  version == json_.end() ? "none" : Describe(*version)));
+                                                  version == json_.end() ? "none" : DescribeJson(*version)));
     }
     if (const auto it = json_.find("description"); it != json_.end()) {
-      if (!it->is_string()) return Error("description", absl::StrCat("expected a string, found ", Describe(*it)));
+      if (!it->is_string()) return Error("description", absl::StrCat("expected a string, found ", DescribeJson(*it)));
       machine_->description = it->get<std::string>();
     }
     TALLY_ASSIGN_OR_RETURN(const Json* sources, Object(json_, "", "sources"));
@@ -157,7 +130,7 @@ class Reader {
       const bool text = item.value().is_string() && !item.value().get_ref<const std::string&>().empty();
       if (!text) {
         return Error(Join("sources", Quoted(item.key())),
-                     absl::StrCat("expected a text, found ", Describe(item.value())));
+                     absl::StrCat("expected a text, found ", DescribeJson(item.value())));
       }
       sources_[item.key()] = item.value().get<std::string>();
     }
@@ -180,14 +153,14 @@ class Reader {
         continue;
       }
       if (!it->is_array() || it->size() != 2 || !(*it)[1].is_string()) {
-        return Error(path, absl::StrCat("expected [value, \"source\"], found ", Describe(*it)));
+        return Error(path, absl::StrCat("expected [value, \"source\"], found ", DescribeJson(*it)));
       }
       const Json& value = (*it)[0];
       const std::string expected = field.take(value);
-      if (!expected.empty()) return Error(path, absl::StrCat("expected ", expected, ", found ", Describe(value)));
+      if (!expected.empty()) return Error(path, absl::StrCat("expected ", expected, ", found ", DescribeJson(value)));
       const auto source = sources_.find((*it)[1].get<std::string>());
       if (source == sources_.end()) {
-        return Error(path, absl::StrCat("expected a key of sources, found ", Describe((*it)[1])));
+        return Error(path, absl::StrCat("expected a key of sources, found ", DescribeJson((*it)[1])));
       }
       machine_->constants.push_back({path, value.dump(), source->second});
     }
@@ -267,12 +240,52 @@ class Reader {
         ReadSection(*energy, "dram.energy", "flat",
                     {Number("pj_per_bit", &e.flat_pj_per_bit), Number("background_mw", &e.flat_background_mw)}));
 
-    absl::Status valid = Validate(dram);
+    return Checked("dram", Validate(dram));
+  }
+
+  absl::Status ReadAccelerator() {
+    AcceleratorConfig& a = machine_->accelerator.emplace();
+    TALLY_ASSIGN_OR_RETURN(const Json* json, Object(json_, "", "accelerator"));
+    TALLY_RETURN_IF_ERROR(OnlyKnown(*json, "accelerator", {"lanes", "sram", "post", "noc", "link", "prefetch"}));
+    LaneConfig& l = a.lanes;
+    TALLY_RETURN_IF_ERROR(ReadSection(
+        *json, "accelerator", "lanes",
+        {Int("lanes", &l.lanes), Int("clock_divider", &l.clock_divider),
+         Choice("counters", {"flip_flop", "sram"}, &l.counters), Int("counter_bits", &l.counter_bits),
+         Int("lanes_per_multiplier", &l.lanes_per_multiplier), Int("sorter_codes", &l.sorter_codes),
+         Bool("skip_zeros", &l.skip_zeros), Number("mac_pj", &l.mac_pj), Number("mac_um2", &l.mac_um2),
+         Number("counter_pj_per_bit", &l.counter_pj_per_bit), Number("counter_um2_per_bit", &l.counter_um2_per_bit),
+         Number("sram_counter_pj", &l.sram_counter_pj), Number("sram_um2_per_bit", &l.sram_um2_per_bit),
+         Number("adder_pj", &l.adder_pj), Number("adder_um2", &l.adder_um2),
+         Number("register_pj_per_bit", &l.register_pj_per_bit), Number("spill_pj", &l.spill_pj)}));
+    SramConfig& s = a.sram;
+    TALLY_RETURN_IF_ERROR(
+        ReadSection(*json, "accelerator", "sram",
+                    {Int("activation_bytes", &s.activation_bytes), Int("weight_bytes", &s.weight_bytes),
+                     Int("accumulator_bytes", &s.accumulator_bytes), Int("port_bytes", &s.port_bytes),
+                     Int("word_bytes", &s.word_bytes), Number("read_pj", &s.read_pj), Number("write_pj", &s.write_pj),
+                     Number("um2_per_byte", &s.um2_per_byte)}));
+    TALLY_RETURN_IF_ERROR(
+        ReadSection(*json, "accelerator", "post",
+                    {Int("macs_per_cycle", &a.post.macs_per_cycle), Number("mac_pj", &a.post.mac_pj),
+                     Number("mac_um2", &a.post.mac_um2), Int("quantizer_values", &a.post.quantizer_values),
+                     Number("quantizer_pj", &a.post.quantizer_pj)}));
+    TALLY_RETURN_IF_ERROR(ReadSection(
+        *json, "accelerator", "noc",
+        {Int("columns", &a.noc.columns), Int("rows", &a.noc.rows), Int("bytes_per_cycle", &a.noc.bytes_per_cycle),
+         Int("hop_cycles", &a.noc.hop_cycles), Number("pj_per_bit_hop", &a.noc.pj_per_bit_hop)}));
+    TALLY_RETURN_IF_ERROR(ReadSection(*json, "accelerator", "link",
+                                      {Number("gb_s", &a.link.gb_s), Number("pj_per_bit", &a.link.pj_per_bit)}));
+    TALLY_RETURN_IF_ERROR(ReadSection(*json, "accelerator", "prefetch", {Int("fifo_bytes", &a.fifo_bytes)}));
+    return Checked("accelerator", Validate(a));
+  }
+
+  // A validator's "timing.refi: expected ..." under its section.
+  absl::Status Checked(const std::string& section, const absl::Status& valid) const {
     if (valid.ok()) return valid;
-    // "timing.refi: expected ..."
     const std::string what(valid.message());
     const size_t colon = what.find(": ");
-    return Error(absl::StrCat("dram.", what.substr(0, colon)), what.substr(colon + 2));
+    return Error(Join(section, what.substr(0, colon)), what.substr(colon + 2));
   }
 
   const Json& json_;
@@ -291,16 +304,22 @@ const MachinePreset* FindPreset(const std::string& name) {
 absl::StatusOr<Json> WithBases(Json json, const std::string& file, int depth = 0) {
   const auto it = json.find("base");
   if (it == json.end()) return json;
-  const MachinePreset* preset = it->is_string() ? FindPreset(it->get<std::string>()) : nullptr;
-  if (preset == nullptr || depth == kMaxBases) {
-    return Bad(file, "base",
-               absl::StrCat("expected one of ", absl::StrJoin(MachinePresets(), ", "), ", found ", Describe(*it)));
-  }
+  const Json names = it->is_array() ? *it : Json::array({*it});
   json.erase(it);
-  TALLY_ASSIGN_OR_RETURN(Json base, ParseJson(preset->text, preset->name));
-  TALLY_ASSIGN_OR_RETURN(base, WithBases(std::move(base), preset->name, depth + 1));
-  base.merge_patch(json);
-  return base;
+  Json merged = Json::object();
+  for (const Json& name : names) {
+    const MachinePreset* preset = name.is_string() ? FindPreset(name.get<std::string>()) : nullptr;
+    if (preset == nullptr || depth == kMaxBases) {
+      return Bad(
+          file, "base",
+          absl::StrCat("expected one of ", absl::StrJoin(MachinePresets(), ", "), ", found ", DescribeJson(name)));
+    }
+    TALLY_ASSIGN_OR_RETURN(Json base, ParseObject(preset->text, preset->name));
+    TALLY_ASSIGN_OR_RETURN(base, WithBases(std::move(base), preset->name, depth + 1));
+    merged.merge_patch(base);
+  }
+  merged.merge_patch(json);
+  return merged;
 }
 
 }  // namespace
@@ -315,7 +334,7 @@ const std::vector<std::string>& MachinePresets() {
 }
 
 absl::StatusOr<Machine> ParseMachine(const std::string& text, const std::string& name) {
-  TALLY_ASSIGN_OR_RETURN(Json json, ParseJson(text, name));
+  TALLY_ASSIGN_OR_RETURN(Json json, ParseObject(text, name));
   TALLY_ASSIGN_OR_RETURN(json, WithBases(std::move(json), name));
   Machine machine;
   machine.name = name;
@@ -334,6 +353,12 @@ absl::StatusOr<Machine> LoadMachine(const std::string& preset_or_path) {
   }
   TALLY_RETURN_IF_ERROR(bytes.status());
   return ParseMachine(std::string(bytes->as<char>(), bytes->size()), preset_or_path);
+}
+
+absl::StatusOr<Machine> LoadAccelerator(const std::string& preset_or_path) {
+  TALLY_ASSIGN_OR_RETURN(Machine machine, LoadMachine(preset_or_path));
+  if (!machine.accelerator) return Bad(preset_or_path, "accelerator", "expected this key, found none");
+  return machine;
 }
 
 }  // namespace tally::nearmem

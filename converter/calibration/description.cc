@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "format/error.h"
+#include "format/json.h"
 #include "format/limits.h"
-#include "nlohmann/json.hpp"
 
 namespace tally {
 namespace {
@@ -16,20 +15,13 @@ namespace {
 using Json = nlohmann::json;
 
 // "number 3", "string \"x\"", "array": short, because it ends up on one line.
-std::string Describe(const Json& value) {
-  if (value.is_string()) return absl::StrCat("string ", Quoted(value.get_ref<const std::string&>()));
-  if (value.is_array()) return absl::StrCat("an array of ", value.size());
-  if (value.is_object()) return "an object";
-  return value.dump();
-}
-
 // Reads the members of one JSON object and keeps the first error.
 class ObjectReader {
  public:
   ObjectReader(const Json& object, std::string where, std::string path, const std::vector<std::string>& known)
       : object_(object), where_(std::move(where)), path_(std::move(path)) {
     if (!object.is_object()) {
-      Fail("", absl::StrCat("expected an object, found ", Describe(object)));
+      Fail("", absl::StrCat("expected an object, found ", DescribeJson(object)));
       return;
     }
     for (const auto& item : object.items()) {
@@ -64,7 +56,7 @@ class ObjectReader {
   std::string String(const std::string& key, const Json* value) {
     if (value == nullptr) return "";
     if (!value->is_string()) {
-      Fail(key, absl::StrCat("expected a string, found ", Describe(*value)));
+      Fail(key, absl::StrCat("expected a string, found ", DescribeJson(*value)));
       return "";
     }
     return value->get<std::string>();
@@ -84,13 +76,13 @@ class ObjectReader {
     const bool fits = value.is_number_integer() &&
                       (!value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
     if (fits && value.get<int64_t>() >= min && value.get<int64_t>() <= max) return value.get<int64_t>();
-    Fail(key, absl::StrCat("expected an integer in ", min, "..", max, ", found ", Describe(value)));
+    Fail(key, absl::StrCat("expected an integer in ", min, "..", max, ", found ", DescribeJson(value)));
     return min;
   }
 
   double Number(const std::string& key, const Json& value) {
     if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
-    Fail(key, absl::StrCat("expected a finite number, found ", Describe(value)));
+    Fail(key, absl::StrCat("expected a finite number, found ", DescribeJson(value)));
     return 0;
   }
 
@@ -109,7 +101,7 @@ class ObjectReader {
     if (!value.is_array() || value.size() < min_count || value.size() > max_count) {
       Fail(key,
            absl::StrCat("expected an array of ", min_count, min_count == max_count ? "" : absl::StrCat("..", max_count),
-                        " integers, found ", Describe(value)));
+                        " integers, found ", DescribeJson(value)));
       return std::vector<int64_t>(min_count, min);
     }
     std::vector<int64_t> integers;
@@ -218,42 +210,16 @@ absl::Status ParseTarget(const Json& json, const std::string& path, DataDescript
   return reader.status();
 }
 
-// nlohmann's parser keeps the last of repeated keys; the callback makes them an error.
-absl::StatusOr<Json> ParseJson(const std::string& text, const std::string& path) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  std::string repeated;
-  const auto callback = [&](int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      repeated = parsed.get<std::string>();
-    }
-    return true;
-  };
-  try {
-    Json json = Json::parse(text, callback);
-    if (repeated.empty()) return json;
-    return MakeError(ErrorId::kBadDataDescription, absl::StrCat("key ", Quoted(repeated), " occurs twice"),
-                     {path, "", -1, ""});
-  } catch (const Json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the tag, on one line.
-    std::string what = e.what();
-    if (const size_t end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
-    std::replace(what.begin(), what.end(), '\n', ' ');
-    return MakeError(ErrorId::kBadDataDescription, absl::StrCat("expected JSON: ", what), {path, "", -1, ""});
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<DataDescription> ParseDescription(const std::string& text, const std::string& path) {
-  TALLY_ASSIGN_OR_RETURN(const Json json, ParseJson(text, path));
+  TALLY_ASSIGN_OR_RETURN(const Json json, ParseJson(text, path, ErrorId::kBadDataDescription));
   ObjectReader reader(json, "", path, {"name", "inputs", "target", "metric", "offset", "limit"});
   DataDescription data;
   if (const Json* value = reader.Find("name")) data.name = reader.String("name", value);
   const Json* inputs = reader.Require("inputs");
   if (inputs != nullptr && (!inputs->is_array() || inputs->empty())) {
-    reader.Fail("inputs", absl::StrCat("expected a non-empty array, found ", Describe(*inputs)));
+    reader.Fail("inputs", absl::StrCat("expected a non-empty array, found ", DescribeJson(*inputs)));
   }
   TALLY_RETURN_IF_ERROR(reader.status());
   for (size_t i = 0; i < inputs->size(); ++i) {

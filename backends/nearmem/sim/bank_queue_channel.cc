@@ -137,9 +137,7 @@ std::optional<BankQueueChannel::Choice> BankQueueChannel::ChooseInBank(int bank,
 DramCommand BankQueueChannel::Required(const DramRequest& request, int bank) const {
   if (device_.open_row(bank) == DramDevice::kClosed) return DramCommand::kActivate;
   if (device_.open_row(bank) != request.address.row) return DramCommand::kPrecharge;
-  const bool closes =
-      controller_.page_policy == PagePolicy::kClosed ||
-      (controller_.page_policy == PagePolicy::kClosedCap && device_.accesses(bank) + 1 >= controller_.column_cap);
+  const bool closes = controller_.page_policy == PagePolicy::kClosed;
   if (request.is_write) return closes ? DramCommand::kWriteAuto : DramCommand::kWrite;
   return closes ? DramCommand::kReadAuto : DramCommand::kRead;
 }

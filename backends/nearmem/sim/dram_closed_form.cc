@@ -12,7 +12,8 @@ absl::StatusOr<double> ClosedFormCycles(const DramConfig& config, Regularity reg
   const bool open = q.page_policy == PagePolicy::kOpen;
   const bool one_bank = regularity == Regularity::kStreamOneBank || regularity == Regularity::kRandomOneBank;
   const bool stream = regularity == Regularity::kStream || regularity == Regularity::kStreamOneBank;
-  const double transfer = std::max(t.burst, t.ccd_s);
+  // With one bank group every column command follows one of its own group.
+  const double transfer = std::max(t.burst, config.geometry.bank_groups > 1 ? t.ccd_s : t.ccd_l);
   double per_request;
   if (stream && open && one_bank) {
     const int bursts = config.geometry.bursts_per_row;

@@ -21,8 +21,9 @@ enum class Regularity {
 //   stream, one bank  N / C * max(rc, rcd + (C - 1) * max(burst, ccd_l) + rtp + rp), open pages
 //   random            N * max(burst, ccd_s, rrd_s, faw / 4, rc / B); also streams on closed pages
 //   random, one bank  N * rc; also streams of one bank on closed pages
-// times 1 / (1 - (rfc + rp + rcd) / refi) with all-bank refresh. An upper bound of what banks reach in parallel: random
-// banks collide, which only the event model sees. Unimplemented for per-bank refresh and a column cap.
+// with ccd_l for ccd_s where there is one bank group; times 1 / (1 - (rfc + rp + rcd) / refi) with all-bank refresh. An
+// upper bound of what banks reach in parallel: random banks collide, which only the event model sees. Unimplemented for
+// per-bank refresh and a column cap.
 // REQUIRES: Validate(config) is OK.
 absl::StatusOr<double> ClosedFormCycles(const DramConfig& config, Regularity regularity, int64_t requests);
 

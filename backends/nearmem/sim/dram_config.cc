@@ -4,29 +4,10 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "backends/nearmem/sim/checker.h"
 
 namespace tally::nearmem {
 namespace {
-
-// Keeps the first mistake.
-class Checker {
- public:
-  void Int(const char* field, int value, int min, int max) {
-    Expect(field, value >= min && value <= max, absl::StrCat("an integer in ", min, "..", max), value);
-  }
-  void Number(const char* field, double value, double min, double max) {
-    Expect(field, value >= min && value <= max, absl::StrCat("a number in ", min, "..", max), value);
-  }
-  template <typename T>
-  void Expect(const char* field, bool holds, const std::string& expected, T found) {
-    if (holds || !status_.ok()) return;
-    status_ = absl::InvalidArgumentError(absl::StrCat(field, ": expected ", expected, ", found ", found));
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  absl::Status status_;
-};
 
 constexpr int kMaxBanks = 256;
 constexpr int kMaxCycles = 1 << 20;  // of one timing parameter

@@ -46,6 +46,14 @@ TEST(ClosedForm, GivesTheEventModelsStreams) {
   EXPECT_EQ(machines, 10);
 }
 
+// The formula once took the short distance where all banks are in one group.
+TEST(ClosedForm, OneBankGroupKeepsTheLongDistance) {
+  absl::StatusOr<Machine> machine = LoadMachine("hmc");
+  ASSERT_TRUE(machine.ok()) << machine.status();
+  machine->dram.timing.ccd_l = 12;
+  EXPECT_NEAR(Event(machine->dram, Pattern::kStreamRow) / Closed(machine->dram, Regularity::kStream), 1, 0.03);
+}
+
 // Random banks collide: the formula is what they would reach if they did not.
 TEST(ClosedForm, BoundsRandomRequestsFromBelow) {
   for (const char* name : {"hmc", "dramsim3.hmc_vault64_closed", "hbm2", "dramsim3.hbm2_open"}) {

@@ -5,13 +5,7 @@
 namespace tally {
 
 PairHistogram::Side::Side(const Codebook& book)
-    : count(static_cast<size_t>(book.magnitudes())),
-      bias((1 << (book.exponent_bits - 1)) - 1),
-      exponent(256),
-      sign(256),
-      mantissas(book.mantissas),
-      alpha(book.alpha),
-      beta(book.beta) {
+    : count(static_cast<size_t>(book.magnitudes())), exponent(256), sign(256), mantissas(book.mantissas) {
   for (size_t byte = 0; byte < 256; ++byte) {
     const unsigned code = static_cast<unsigned>(byte) & static_cast<unsigned>(book.code_count() - 1);
     const int magnitude = static_cast<int>(code & ((1u << book.exponent_bits) - 1));
@@ -24,18 +18,8 @@ PairHistogram::Side::Side(const Codebook& book)
 }
 
 PairHistogram::PairHistogram(const Codebook& a, const Codebook& w)
-    : a_(a),
-      w_(w),
-      real_(a.grid == Grid::kReal || w.grid == Grid::kReal),
-      folded_(a.grid == Grid::kReal && w.grid == Grid::kReal && a.base == w.base) {
-  if (!folded_) return;
-  const int bias = a_.bias + w_.bias;
-  powers_.assign(static_cast<size_t>(2 * bias + 1), 1.0);
-  const double inverse = 1 / a.base;
-  for (int e = 1; e <= bias; ++e) {
-    powers_[static_cast<size_t>(bias + e)] = powers_[static_cast<size_t>(bias + e - 1)] * a.base;
-    powers_[static_cast<size_t>(bias - e)] = powers_[static_cast<size_t>(bias - e + 1)] * inverse;
-  }
+    : a_(a), w_(w), real_(a.grid == Grid::kReal || w.grid == Grid::kReal) {
+  if (FoldedSum::Takes(a, w)) folded_.emplace(a, w);
 }
 
 PairHistogram::Seen PairHistogram::Count(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const {
@@ -80,14 +64,7 @@ double PairHistogram::Folded(const Seen& seen, int32_t* counters) const {
       signs += n;
     }
   }
-  double sum = 0, sum_a = 0, sum_w = 0;
-  for (size_t e = 0; e + 1 < a_.count + w_.count; ++e) {
-    sum += of_sum[e] * Power(static_cast<int>(e) - a_.bias - w_.bias);
-  }
-  for (size_t i = 0; i < a_.count; ++i) sum_a += of_a[i] * Power(static_cast<int>(i) - a_.bias);
-  for (size_t j = 0; j < w_.count; ++j) sum_w += of_w[j] * Power(static_cast<int>(j) - w_.bias);
-  return a_.alpha * w_.alpha * sum + a_.alpha * w_.beta * sum_a + w_.alpha * a_.beta * sum_w +
-         a_.beta * w_.beta * signs;
+  return folded_->Combine(of_sum, of_a, of_w, signs);
 }
 
 double PairHistogram::DotReal(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const {

@@ -11,9 +11,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "format/codebook.h"
+#include "runtime/dot/folded.h"
 
 namespace tally {
 
@@ -25,7 +27,7 @@ class PairHistogram {
   // Either grid is real: the result is DotReal, else DotInteger.
   bool is_real() const { return real_; }
   // Both grids are real and have one base: the counters fold to those of i + j, i, j and a scalar.
-  bool is_folded() const { return folded_; }
+  bool is_folded() const { return folded_.has_value(); }
 
   // int32 counters that a call needs: N[i][j], then the folded ones.
   size_t counters() const { return pairs() + 4 * (a_.count + w_.count); }
@@ -33,11 +35,8 @@ class PairHistogram {
   // REQUIRES: !is_real(); k < 2^31 codes on each side; counters() writable entries.
   int64_t DotInteger(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const;
 
-  // REQUIRES: is_real(). Order of the float64 operations:
-  //   folded: alpha_a alpha_w sum_e C[e] b^e + alpha_a beta_w sum_i A[i] b^i + alpha_w beta_a sum_j W[j] b^j
-  //           + beta_a beta_w S, every sum ascending in the exponent, the four terms added as written, powers by
-  //           repeated multiplication with b (or 1/b) from b^0 = 1;
-  //   else:   sum over i, then j, ascending, of N[i][j] * (m^a_i * m^w_j).
+  // REQUIRES: is_real(). In float64: folded by FoldedSum; else the sum over i, then j, ascending, of
+  // N[i][j] * (m^a_i * m^w_j).
   double DotReal(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const;
 
  private:
@@ -45,12 +44,10 @@ class PairHistogram {
   struct Side {
     explicit Side(const Codebook& book);
     size_t count;                   // exponents
-    int bias;                       // index of exponent 0
     std::vector<int16_t> exponent;  // 256 entries; bits above the code's are ignored
     std::vector<int8_t> sign;       // 256 entries
     std::vector<int32_t> mantissas;
     std::vector<double> magnitudes;
-    double alpha, beta;
   };
 
   size_t pairs() const { return a_.count * w_.count; }
@@ -59,13 +56,11 @@ class PairHistogram {
   using Seen = std::array<bool, 128>;
   Seen Count(const uint8_t* a, const uint8_t* w, size_t k, int32_t* counters) const;
   double Folded(const Seen& seen, int32_t* counters) const;
-  double Power(int exponent) const { return powers_[static_cast<size_t>(exponent + a_.bias + w_.bias)]; }
 
   Side a_;
   Side w_;
   bool real_;
-  bool folded_;
-  std::vector<double> powers_;  // base^e, e = -(bias_a + bias_w) ..
+  std::optional<FoldedSum> folded_;
 };
 
 }  // namespace tally

@@ -1,4 +1,4 @@
-#include "backends/exponent/problem.h"
+#include "runtime/dot/problem.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
-// A node of this backend in one resolved form: geometry, codebooks, epilogue. What MakeProblem refuses, the backend
-// refuses. A plain value.
-#ifndef TALLY_BACKENDS_EXPONENT_PROBLEM_H_
-#define TALLY_BACKENDS_EXPONENT_PROBLEM_H_
+// A dot-product node on codes in one resolved form: geometry, codebooks, epilogue. What MakeProblem refuses, every
+// backend that counts codes refuses. A plain value.
+#ifndef TALLY_RUNTIME_DOT_PROBLEM_H_
+#define TALLY_RUNTIME_DOT_PROBLEM_H_
 
 #include <cstdint>
 #include <vector>
@@ -68,4 +68,4 @@ absl::StatusOr<Problem> MakeProblem(const NodeContext& context);
 
 }  // namespace tally
 
-#endif  // TALLY_BACKENDS_EXPONENT_PROBLEM_H_
+#endif  // TALLY_RUNTIME_DOT_PROBLEM_H_

@@ -1,0 +1,224 @@
+#include "backends/nearmem/sim/mapper.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "backends/nearmem/sim/bit_planes.h"
+#include "backends/nearmem/sim/mesh.h"
+
+namespace tally::nearmem {
+namespace {
+
+// Of the activations, for estimates: what ReLU leaves of a symmetric distribution.
+constexpr double kDensity = 0.5;
+// An entry of the bucketed program's list: place and sign.
+constexpr int64_t kListBytes = 2;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Machine {
+  const AcceleratorConfig& config;
+  const DramConfig& dram;
+  const LaneProgram program;
+  const LayerShape& shape;
+  const OperandBits& bits;
+  const OutputTraffic& output;
+};
+
+// Copies of the weights in a vault's SRAM.
+int64_t Copies(const Machine& m, const Mapping& map) { return m.program == LaneProgram::kBucketed ? map.lanes_p : 1; }
+
+int64_t ActivationRoom(const Machine& m, const Mapping& map) {
+  // Two lists: the sorter works on the next while the lanes read this one.
+  const int64_t lists = m.program == LaneProgram::kBucketed ? 2 * kListBytes * map.lanes_p * map.k_tile : 0;
+  return (m.config.sram.activation_bytes - lists) / 2;
+}
+
+// Chooses the tile of k, the residency of weights and the positions of a unit; false when nothing fits.
+bool Fill(const Machine& m, Mapping* map) {
+  const VaultPart part = PartOf(*map, m.shape, 0);
+  const int64_t k = m.shape.k(), copies = Copies(m, *map);
+  const int64_t all = PlaneStreamBytes(part.outputs * k, m.bits.weight_bits) * copies;
+  // Lists take a quarter of the activations' SRAM at most.
+  const int64_t listed =
+      m.program == LaneProgram::kBucketed ? m.config.sram.activation_bytes / 4 / (2 * kListBytes * map->lanes_p) : k;
+  map->weights_stay = all <= m.config.sram.weight_bytes && k <= listed;
+  const int64_t row_bits = map->lanes_k * copies * m.bits.weight_bits;
+  const int64_t half = m.config.sram.weight_bytes * int64_t{4};  // bits
+  map->k_tile = map->weights_stay ? k : std::min({k, half / row_bits, listed});
+  if (map->k_tile < 1) return false;
+  if (map->k_tile < k && map->k_tile > 64) map->k_tile -= map->k_tile % 32;
+  const bool tiled = map->k_tile < k;
+  // Buckets end with the tile, so their sums can wait; so can those of MACs. Folded counters cannot.
+  if (!tiled) map->parked = false;
+  if (map->parked && m.program == LaneProgram::kFolded) return false;
+
+  int64_t most = part.positions;
+  if (map->parked) {
+    most = m.config.sram.accumulator_bytes / 4 / (int64_t{map->lanes_k} * map->lanes_p) * map->lanes_p;
+    if (most < map->lanes_p) return false;
+    most = std::min(most, part.positions);
+  }
+  // The most positions whose windows fit, in whole sets of lanes and, if there are so many, whole rows.
+  const int64_t room = ActivationRoom(m, *map) * 8 / m.bits.activation_bits;
+  int64_t low = 1, high = most;
+  while (low < high) {
+    const int64_t middle = (low + high + 1) / 2;
+    if (CoveredElements(m.shape, part.first_position, middle) <= room) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  if (low < part.positions && low > m.shape.out_w) low -= low % m.shape.out_w;
+  if (low < part.positions && low > map->lanes_p) low -= low % map->lanes_p;
+  map->unit_positions = low;
+  return true;
+}
+
+MappingChoice Estimate(const Machine& m, const Mapping& map) {
+  const VaultPart part = PartOf(map, m.shape, 0);
+  const double k = static_cast<double>(m.shape.k());
+  const int64_t groups = std::min(m.shape.groups, CeilDiv(part.outputs, m.shape.outputs));
+  const int64_t of_group = std::min(part.outputs, m.shape.outputs);
+  const int64_t passes = groups * CeilDiv(of_group, map.lanes_k);
+  const int64_t units = CeilDiv(part.positions, map.unit_positions);
+  const int64_t sets = CeilDiv(part.positions, map.lanes_p);
+  const int64_t tiles = CeilDiv(m.shape.k(), map.k_tile);
+  const double step = static_cast<double>(CyclesPerStep(m.config, m.program, m.bits, map.lanes_k, map.lanes_p));
+  const double density =
+      m.config.lanes.skip_zeros
+          ? (m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, map.lanes_p))
+          : 1;
+  const double per_set = static_cast<double>(passes * sets);
+  const double lanes = static_cast<double>(std::min<int64_t>(map.lanes_k, of_group)) *
+                       static_cast<double>(std::min<int64_t>(map.lanes_p, part.positions));
+  double compute = per_set * k * density * step;
+  const int counters = CountersPerLane(m.program, m.bits.activation_exponent_bits, m.bits.weight_exponent_bits);
+  if (m.program == LaneProgram::kBucketed) {
+    const double tile = k / static_cast<double>(tiles) * density;
+    const double buckets = std::min(static_cast<double>((1 << m.bits.activation_exponent_bits) - 1), tile);
+    compute += per_set * static_cast<double>(tiles) * buckets * (counters + 1) * m.config.lanes.lanes_per_multiplier;
+  }
+  if (m.program == LaneProgram::kFolded) compute += per_set * counters * lanes / m.config.post.macs_per_cycle;
+  const double post =
+      per_set * lanes *
+      (1.0 / m.config.post.macs_per_cycle + (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
+
+  const bool tiled = tiles > 1;
+  double weights = static_cast<double>(part.outputs) * k * m.bits.weight_bits / 8;
+  if (!map.weights_stay && (units > 1 || (tiled && !map.parked)) && (passes > 1 || tiled)) {
+    weights *= static_cast<double>(tiled && !map.parked ? sets : units);
+  }
+  const double refetch = Refetches(m.config, m.shape, m.bits, map, part.positions) ? static_cast<double>(passes) : 1;
+  const double covered = static_cast<double>(groups * units) *
+                         static_cast<double>(CoveredElements(m.shape, part.first_position, map.unit_positions)) *
+                         m.bits.activation_bits / 8 * refetch;
+  const double all = static_cast<double>(m.shape.groups * m.shape.channels) * covered /
+                     static_cast<double>(groups * m.shape.channels) * map.position_parts;
+  const double share = all / m.config.vaults();
+  const double outputs =
+      static_cast<double>(part.outputs * part.positions) * (m.output.written_bits + m.output.residual_bits) / 8;
+  MappingChoice choice{map, 0, weights + share + outputs};
+  const double peak =
+      static_cast<double>(m.dram.geometry.burst_bytes) / std::max(m.dram.timing.burst, m.dram.timing.ccd_s);
+  const double divider = m.config.lanes.clock_divider;
+  const double lane_cycles = std::max(compute, post);
+  const double network = covered / m.config.noc.bytes_per_cycle;
+  // What comes before the first step overlaps nothing.
+  const double fill = (share + covered / (peak * divider)) / static_cast<double>(groups * units) / peak +
+                      std::min(weights, m.config.sram.weight_bytes / 2.0) / peak;
+  choice.cycles = std::max({lane_cycles * divider, choice.dram_bytes / peak, network * divider}) + fill;
+  return choice;
+}
+
+}  // namespace
+
+std::string MappingText(const Mapping& m) {
+  return absl::StrCat(m.output_parts, "x", m.position_parts, " vaults, ", m.lanes_k, "x", m.lanes_p, " lanes, k ",
+                      m.k_tile, ", ", m.unit_positions, " positions", m.parked ? ", parked" : "",
+                      m.weights_stay ? ", weights stay" : "");
+}
+
+VaultPart PartOf(const Mapping& mapping, const LayerShape& shape, int vault) {
+  const auto slice = [](int64_t all, int parts, int part, int64_t* first, int64_t* count) {
+    const int64_t each = CeilDiv(all, parts);
+    *first = std::min(all, each * part);
+    *count = std::min(all - *first, each);
+  };
+  VaultPart part;
+  slice(shape.all_outputs(), mapping.output_parts, vault % mapping.output_parts, &part.first_output, &part.outputs);
+  slice(shape.positions(), mapping.position_parts, vault / mapping.output_parts, &part.first_position, &part.positions);
+  return part;
+}
+
+int64_t CoveredElements(const LayerShape& shape, int64_t first, int64_t positions) {
+  const int64_t plane = shape.out_h * shape.out_w;
+  int64_t elements = 0;
+  for (int64_t p = first; p < first + positions;) {
+    const int64_t end = std::min(first + positions, (p / plane + 1) * plane);
+    const int64_t y0 = p % plane / shape.out_w, y1 = (end - 1) % plane / shape.out_w;
+    const bool one_row = y0 == y1;
+    const int64_t columns = one_row ? end - p : shape.out_w;
+    const int64_t in_rows = (y1 - y0) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1;
+    const int64_t in_columns = (columns - 1) * shape.stride_w + (shape.kernel_w - 1) * shape.dilation_w + 1;
+    elements += shape.channels * std::min(in_rows, shape.in_h) * std::min(in_columns, shape.in_w);
+    p = end;
+  }
+  return elements;
+}
+
+int64_t CyclesPerStep(const AcceleratorConfig& config, LaneProgram program, const OperandBits& bits, int lanes_k,
+                      int lanes_p) {
+  const bool bucketed = program == LaneProgram::kBucketed;
+  const int64_t weight_bits = int64_t{lanes_k} * (bucketed ? lanes_p : 1) * bits.weight_bits;
+  const int64_t activation_bits = int64_t{lanes_p} * (bucketed ? 8 * kListBytes : bits.activation_bits);
+  return std::max<int64_t>(1, CeilDiv(std::max(weight_bits, activation_bits), 8 * int64_t{config.sram.port_bytes}));
+}
+
+bool Refetches(const AcceleratorConfig& config, const LayerShape& shape, const OperandBits& bits,
+               const Mapping& mapping, int64_t vault_positions) {
+  const int64_t bytes = CoveredElements(shape, 0, mapping.unit_positions) * bits.activation_bits / 8;
+  const bool alone = mapping.unit_positions >= vault_positions && shape.groups == 1;
+  return bytes > config.sram.activation_bytes / (alone ? 1 : 2);
+}
+
+std::vector<MappingChoice> MapLayer(const AcceleratorConfig& config, const DramConfig& dram, LaneProgram program,
+                                    const LayerShape& shape, const OperandBits& bits, const OutputTraffic& output) {
+  const Machine machine{config, dram, program, shape, bits, output};
+  std::vector<MappingChoice> choices;
+  std::vector<int> splits;
+  for (int k = 1; k < config.lanes.lanes; k *= 2) splits.push_back(k);
+  splits.push_back(config.lanes.lanes);
+  for (int parts = 1; parts <= config.vaults(); ++parts) {
+    if (config.vaults() % parts != 0) continue;
+    for (const int lanes_k : splits) {
+      // More lanes for outputs than a group has stay idle.
+      if (lanes_k > 1 && lanes_k / 2 >= shape.outputs) continue;
+      for (const bool parked : {false, true}) {
+        Mapping map;
+        map.output_parts = parts;
+        map.position_parts = config.vaults() / parts;
+        map.lanes_k = lanes_k;
+        map.lanes_p = config.lanes.lanes / lanes_k;
+        map.parked = parked;
+        if (Fill(machine, &map) && map.parked == parked) choices.push_back(Estimate(machine, map));
+      }
+    }
+  }
+  if (choices.empty()) {
+    // Buffers that hold next to nothing: one weight, one position at a time.
+    Mapping map;
+    map.output_parts = config.vaults();
+    map.k_tile = 1;
+    map.unit_positions = 1;
+    choices.push_back(Estimate(machine, map));
+  }
+  std::stable_sort(choices.begin(), choices.end(), [](const MappingChoice& a, const MappingChoice& b) {
+    return a.cycles != b.cycles ? a.cycles < b.cycles : a.dram_bytes < b.dram_bytes;
+  });
+  return choices;
+}
+
+}  // namespace tally::nearmem
