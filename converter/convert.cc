@@ -40,7 +40,7 @@ class Converter {
         calibration_(calibration),
         eval_(eval),
         options_(WithRounding(options, registry)),
-        labelled_((eval != nullptr ? *eval : calibration).target() == TargetKind::kClass),
+        labelled_((eval != nullptr ? *eval : calibration).target() != TargetKind::kNone),
         runner_(graph, calibration, eval != nullptr ? *eval : calibration, registry, options.float_backend, pool,
                 options.progress),
         pool_(std::move(pool)),
@@ -52,7 +52,10 @@ class Converter {
     TALLY_ASSIGN_OR_RETURN(memo_, OpenMemo());
     TALLY_RETURN_IF_ERROR(analysis_.Prepare({}));
     const absl::StatusOr<EvalResult> float_result = runner_.EvaluateFloat();
-    if (float_result.ok()) float_result_ = *float_result;
+    if (float_result.ok()) {
+      TALLY_RETURN_IF_ERROR(CheckDefined(*float_result));
+      float_result_ = *float_result;
+    }
     // Without a figure the search goes on; with labels that are wrong it must not.
     if (labelled_ && ExitStatus(float_result.status()) == 3) return float_result.status();
     if (options_.max_drop) {

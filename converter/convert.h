@@ -39,7 +39,7 @@ struct ConvertOptions {
   std::optional<bool> shared_base;  // unset: on for the real grid, else off
   // Stored bits. At most one kind of goal: fixed bits, max_drop, or target bits (the default, 4 and +2).
   std::optional<int> weight_bits, activation_bits;
-  std::optional<double> max_drop;  // absolute points below the float model
+  std::optional<double> max_drop;  // absolute points below the float model, 100 r of correlations
   std::optional<double> target_bits, activation_target_bits;
   std::optional<uint64_t> target_size;
   bool keep_int8 = false;
@@ -77,15 +77,17 @@ struct TensorReport {
 struct ConvertReport {
   std::vector<TensorReport> tensors;
   std::string metric;
-  double float_value = 0, quantized_value = 0;  // on the selection data; 0 samples: not measured
+  double float_value = 0, quantized_value = 0;  // on the selection data; 0 samples: not measured; NaN: undefined
   int64_t selection_samples = 0;
-  PairedDrop drop, expected_drop;  // from float to quantized; expected: of ExpectedDrop
+  PairedDrop drop;  // from float to quantized
+  std::optional<PairedDrop> expected_drop;
   double weight_bits_mean = 0, weight_exponent_bits_mean = 0, activation_bits_mean = 0;
   bool goal_reached = true;  // false: max_drop is out of reach, and this is the best point
   // Points of the network-level search: the largest RMAE of a weight, mean bits, metric.
   struct Step {
     double threshold = 0, weight_bits = 0, activation_bits = 0, value = 0;
-    PairedDrop drop, expected_drop;
+    PairedDrop drop;
+    std::optional<PairedDrop> expected_drop;
   };
   std::vector<Step> steps;
   // The least estimated error of the output (the sum over all weights) by mean stored bits of the weights.
@@ -105,7 +107,7 @@ struct ConvertResult {
 absl::Status CheckOptions(const ConvertOptions& options);
 
 // `graph` comes from ImportOnnx and RunPasses. `eval` may be null (then the calibration labels serve, else agreement
-// with the float model).
+// with the float model). kUndefinedMetric when the float model's own metric is.
 absl::StatusOr<ConvertResult> Convert(const Graph& graph, const Dataset& calibration, const Dataset* eval,
                                       const ConvertOptions& options, const Registry& registry);
 

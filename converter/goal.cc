@@ -30,11 +30,11 @@ absl::StatusOr<Allocation> Require(const std::optional<Allocation>& allocation, 
 
 }  // namespace
 
-bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t samples, double goal) {
+bool StaysWithin(const PairedDrop& counted, const std::optional<PairedDrop>& expected, int64_t samples, double goal) {
   // Samples of which none changed prove no more than one that might have.
   const double error = std::max(counted.standard_error, 100 / std::max(1.0, static_cast<double>(samples)));
-  return counted.drop + error <= goal ||
-         (expected.drop + expected.standard_error <= goal && counted.drop - kContradiction * error <= goal);
+  return counted.drop + error <= goal || (expected && expected->drop + expected->standard_error <= goal &&
+                                          counted.drop - kContradiction * error <= goal);
 }
 
 GoalSearch::GoalSearch(const ConvertOptions& options, const EvalResult& float_result, Analysis* analysis,
@@ -142,7 +142,7 @@ std::vector<ConvertReport::FrontPoint> GoalSearch::Front() {
 }
 
 absl::StatusOr<Choices> GoalSearch::WithinMaxDrop() {
-  if (float_result_.scores_per_sample < 2) {
+  if (float_result_.answers.kind == Answers::Kind::kClasses && float_result_.scores_per_sample < 2) {
     return MakeError(ErrorId::kUsage,
                      absl::StrCat("max drop counts answers, the largest of several scores; the first output has ",
                                   float_result_.scores_per_sample, " value per sample, expected 2 or more"));

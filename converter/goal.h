@@ -16,8 +16,8 @@ namespace tally {
 // Whether a loss measured on so many samples may be trusted to stay within `goal` points on other data. The point with
 // the fewest bits that pass is picked for its luck on these samples, too, so one standard error is kept to spare: of
 // the drop that was counted, or, where samples are too few for that, of the expected one, unless what was counted
-// speaks against it by two standard errors.
-bool StaysWithin(const PairedDrop& counted, const PairedDrop& expected, int64_t samples, double goal);
+// speaks against it by two standard errors. Without an expected one the count has the only word.
+bool StaysWithin(const PairedDrop& counted, const std::optional<PairedDrop>& expected, int64_t samples, double goal);
 
 class GoalSearch {
  public:
@@ -58,7 +58,8 @@ class GoalSearch {
   const std::vector<Allocation>& WeightFront();
   absl::StatusOr<Point> Try(const Allocation& weights, const Allocation& activations);
   bool IsWithin(const ConvertReport::Step& step) const {
-    return StaysWithin(step.drop, step.expected_drop, float_result_.samples, *options_.max_drop);
+    return StaysWithin(step.drop, step.expected_drop, static_cast<int64_t>(float_result_.shares.size()),
+                       *options_.max_drop);
   }
   bool LeaveWorstLayerFloat(const Allocation& weights, const Allocation& activations);
 

@@ -175,7 +175,7 @@ Table SummaryTable(const Comparison& comparison) {
                              : row.spec.label == comparison.first_exact ? "the contract's"
                              : row.divergence.has_value()               ? "DIFFER"
                                                                         : "the same";
-    table.Add({row.spec.label, Fixed(row.score.result.value, 2), absl::StrCat(row.score.result.samples),
+    table.Add({row.spec.label, ValueText(metric, row.score.result.value), absl::StrCat(row.score.result.samples),
                row.spec.label == comparison.reference ? "reference" : Decibels(row.score.output_sqnr_db),
                Fixed(row.latency.median, 1), Bytes(static_cast<double>(row.memory.peak_rss_bytes)),
                Bytes(static_cast<double>(row.memory.resident_weight_bytes)),

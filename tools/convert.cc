@@ -142,9 +142,10 @@ std::string Summary(const ConvertReport& report, const std::optional<double>& ma
                   Fixed(report.weight_exponent_bits_mean, 3), " exponent bits)\n", "activations  mean ",
                   Fixed(report.activation_bits_mean, 3), " stored bits\n");
   if (report.selection_samples > 0) {
-    absl::StrAppend(&text, report.metric, "  float ", Fixed(report.float_value, 2), ", quantized ",
-                    Fixed(report.quantized_value, 2), " on ", report.selection_samples, " samples: drop ",
-                    DropText(report.drop), ", expected ", DropText(report.expected_drop), "\n");
+    absl::StrAppend(&text, report.metric, "  float ", ValueText(report.metric, report.float_value), ", quantized ",
+                    ValueText(report.metric, report.quantized_value), " on ", report.selection_samples,
+                    " samples: drop ", DropText(report.drop),
+                    report.expected_drop ? absl::StrCat(", expected ", DropText(report.expected_drop)) : "", "\n");
     if (max_drop && report.drop.drop > *max_drop) {
       absl::StrAppend(&text, "more samples were lost than --max-drop ", *max_drop,
                       report.goal_reached ? ", within what so few can tell; more of them, by --eval, tell more\n"
@@ -186,8 +187,9 @@ absl::Status Run(const Options& options) {
   if (!result.report.goal_reached && !options.best_effort) {
     return MakeError(ErrorId::kComparisonFailed,
                      absl::StrCat("--max-drop ", *options.max_drop, " is out of reach; the best point has a drop of ",
-                                  Fixed(report.float_value - report.quantized_value, 2), " (", report.metric, " ",
-                                  Fixed(report.quantized_value, 2), ", float ", Fixed(report.float_value, 2), ") at ",
+                                  Fixed(report.drop.drop, 2), " (", report.metric, " ",
+                                  ValueText(report.metric, report.quantized_value), ", float ",
+                                  ValueText(report.metric, report.float_value), ") at ",
                                   Fixed(report.weight_bits_mean, 2), " weight and ",
                                   Fixed(report.activation_bits_mean, 2), " activation bits; --best-effort writes it"));
   }
@@ -230,7 +232,8 @@ void AddConvert(CLI::App* app, Action* action) {
       ->check(InRange(2, 8));
   sub->add_option("--weight-bits", o->weight_bits, "Stored bits of all weights")->check(InRange(2, 8));
   sub->add_option("--activation-bits", o->activation_bits, "Stored bits of all activations")->check(InRange(2, 8));
-  sub->add_option("--max-drop", o->max_drop, "The smallest weights that are expected to lose at most this many points")
+  sub->add_option("--max-drop", o->max_drop,
+                  "The smallest weights that are expected to lose at most this many points (of a correlation: 100 r)")
       ->check(InRange(0.0, 100.0));
   sub->add_option("--target-bits", o->target_bits, "Mean stored bits of the weights that can be quantized, at most [4]")
       ->check(InRange(2.0, 8.0));

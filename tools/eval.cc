@@ -44,7 +44,8 @@ std::string Tabulate(const std::vector<std::pair<std::string, Score>>& scores, b
   for (const auto& [label, score] : scores) {
     const EvalResult& r = score.result;
     const double ms = r.seconds * 1000 / static_cast<double>(r.samples);
-    std::vector<std::string> row = {label, r.metric, Fixed(r.value, 2), absl::StrCat(r.samples), Fixed(ms, 3)};
+    std::vector<std::string> row = {label, r.metric, ValueText(r.metric, r.value), absl::StrCat(r.samples),
+                                    Fixed(ms, 3)};
     Json result = {{"backend", label},     {"metric", r.metric},  {"value", Number(r.value)},
                    {"samples", r.samples}, {"ms_per_sample", ms}, {"source", "measured"}};
     if (with_drop && label == base->first) row.insert(row.end(), 2, "");
@@ -118,9 +119,12 @@ void AddEval(CLI::App* app, Action* action) {
   AddTuning(sub, &o->tuning);
   sub->add_option("--json", o->json, "Also write the results as JSON; - is stdout");
   sub->footer(
-      "Values are percent for top1. Beside a float backend, the others show their drop from it in points, with the\n"
-      "standard error of the paired difference, and in how many percent of the samples their answer is its. Data\n"
-      "without labels is scored by agreement with the float model (the file must hold it: convert --keep float).\n"
+      "Values are percent for top1 and ctc_exact, r for pearson_of_cosine. Beside a float backend, the others show\n"
+      "their drop from it in points (100 r), with the standard error of the paired difference, and in how many "
+      "percent\n"
+      "of the samples their answer is its (of embeddings: the mean cosine in percent). Data without labels is scored "
+      "by\n"
+      "agreement with the float model (the file must hold it: convert --keep float).\n"
       "ms/sample includes reading the data.\n"
       "\n"
       "Examples:\n"

@@ -46,11 +46,8 @@ absl::StatusOr<Teacher> MakeTeacher(const Model& model, const SessionSpec& spec,
     progress->Update("eval float model", static_cast<double>(done) / static_cast<double>(total));
   };
   TALLY_ASSIGN_OR_RETURN(EvalResult result, Evaluate(session, data, eval));
+  teacher.answers = std::move(result.answers);
   teacher.logits = std::move(result.logits);
-  const int64_t classes = static_cast<int64_t>(teacher.logits.size()) / data.size();
-  for (int64_t i = 0; i < data.size(); ++i) {
-    teacher.classes.push_back(ArgMax(teacher.logits.data() + i * classes, classes));
-  }
   return teacher;
 }
 
@@ -58,12 +55,13 @@ absl::StatusOr<Score> ScoreSession(Session* session, const std::string& label, c
                                    const Teacher* teacher, Progress* progress) {
   EvalOptions options;
   options.keep_logits = teacher != nullptr;
-  if (teacher != nullptr) options.teacher = &teacher->classes;
+  if (teacher != nullptr) options.teacher = &teacher->answers;
   options.progress = [&](int64_t done, int64_t total) {
     progress->Update(absl::StrCat("eval ", label), static_cast<double>(done) / static_cast<double>(total));
   };
   Score score;
   TALLY_ASSIGN_OR_RETURN(score.result, Evaluate(*session, data, options));
+  TALLY_RETURN_IF_ERROR(AddWhere(CheckDefined(score.result), {data.files()[0], "", -1, label}));
   if (teacher != nullptr) {
     if (teacher->logits.size() != score.result.logits.size()) {
       return MakeError(ErrorId::kInternal, "the float model gave another number of outputs");
@@ -74,8 +72,12 @@ absl::StatusOr<Score> ScoreSession(Session* session, const std::string& label, c
   return score;
 }
 
-std::string DropText(const PairedDrop& drop) {
-  return absl::StrCat(Fixed(drop.drop, 2), " +- ", Fixed(drop.standard_error, 2));
+std::string ValueText(const std::string& metric, double value) {
+  return Fixed(value, metric == "pearson_of_cosine" ? 4 : 2);
+}
+
+std::string DropText(const std::optional<PairedDrop>& drop) {
+  return drop ? absl::StrCat(Fixed(drop->drop, 2), " +- ", Fixed(drop->standard_error, 2)) : "-";
 }
 
 std::string Decibels(double value) { return std::isinf(value) && value > 0 ? "exact" : Fixed(value, 1); }

@@ -2,6 +2,7 @@
 #ifndef TALLY_TOOLS_EVALUATION_H_
 #define TALLY_TOOLS_EVALUATION_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,8 @@ absl::StatusOr<Dataset> OpenData(const DataOptions& options, const Model& model)
 
 // What the float model says about the data.
 struct Teacher {
-  std::vector<int64_t> classes;  // top-1 per sample
-  std::vector<float> logits;     // first output, sample-major
+  Answers answers;
+  std::vector<float> logits;  // first output, sample-major
 };
 absl::StatusOr<Teacher> MakeTeacher(const Model& model, const SessionSpec& spec, const Dataset& data, int num_threads,
                                     Progress* progress);
@@ -36,12 +37,15 @@ struct Score {
   EvalResult result;
   double output_sqnr_db = 0;  // against the teacher's first output; only with one
 };
-// `teacher` may be null when the data has labels.
+// `teacher` may be null when the data has labels. Error: kUndefinedMetric among others, naming `label`.
 absl::StatusOr<Score> ScoreSession(Session* session, const std::string& label, const Dataset& data,
                                    const Teacher* teacher, Progress* progress);
 
-// "0.31 +- 0.20".
-std::string DropText(const PairedDrop& drop);
+// A metric's value: two decimals of percent, four of a correlation.
+std::string ValueText(const std::string& metric, double value);
+
+// "0.31 +- 0.20", or "-" where it is not known.
+std::string DropText(const std::optional<PairedDrop>& drop);
 
 // "31.4", or "exact" for infinity.
 std::string Decibels(double value);

@@ -133,8 +133,8 @@ std::string FrontHtml(const ConvertReport& report) {
   Table table({">weight bits", ">activation bits", ">" + report.metric, ">drop", ">expected drop"});
   for (const auto& s : report.steps) {
     tried.emplace_back(s.weight_bits, s.value);
-    table.Add({Fixed(s.weight_bits, 3), Fixed(s.activation_bits, 3), Fixed(s.value, 2), DropText(s.drop),
-               DropText(s.expected_drop)});
+    table.Add({Fixed(s.weight_bits, 3), Fixed(s.activation_bits, 3), ValueText(report.metric, s.value),
+               DropText(s.drop), DropText(s.expected_drop)});
   }
   std::sort(tried.begin(), tried.end());
   absl::StrAppend(&html, "<h2>Points that were tried</h2>\n",
@@ -150,10 +150,12 @@ std::string ReportHtml(const ConvertReport& report, const std::string& title, co
   summary.Add({"mean exponent bits of the weights", Fixed(report.weight_exponent_bits_mean, 3)});
   summary.Add({"mean stored bits of the activations", Fixed(report.activation_bits_mean, 3)});
   if (report.selection_samples > 0) {
-    summary.Add({report.metric + " of the float model", Fixed(report.float_value, 2)});
-    summary.Add({report.metric + " quantized", Fixed(report.quantized_value, 2)});
+    summary.Add({report.metric + " of the float model", ValueText(report.metric, report.float_value)});
+    summary.Add({report.metric + " quantized", ValueText(report.metric, report.quantized_value)});
     summary.Add({"drop, paired by sample", DropText(report.drop)});
-    summary.Add({"drop that the float model's probabilities lead to expect", DropText(report.expected_drop)});
+    if (report.expected_drop) {
+      summary.Add({"drop that the float model's probabilities lead to expect", DropText(report.expected_drop)});
+    }
     summary.Add({"samples", absl::StrCat(report.selection_samples)});
     if (!report.goal_reached) summary.Add({"goal", "out of reach: this is the best point"});
   }

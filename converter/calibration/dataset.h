@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "converter/calibration/ctc.h"
 #include "tally/tally.h"
 
 namespace tally {
 
-enum class TargetKind { kNone, kClass };
+enum class TargetKind { kNone, kClass, kText, kScore };
 
 // One input of a batch: dense, batch first, already in the model's dtype and layout.
 struct BatchInput {
@@ -24,7 +25,10 @@ struct BatchInput {
 
 struct Batch {
   std::vector<BatchInput> inputs;
-  std::vector<int64_t> labels;  // TargetKind::kClass: one per sample
+  // What is right, one per sample, for the kind of target that there is.
+  std::vector<int64_t> labels;     // kClass
+  std::vector<std::string> texts;  // kText, without spaces at the ends
+  std::vector<double> scores;      // kScore: of the pair that the sample belongs to
   std::vector<NamedView> views() const;
 };
 
@@ -35,22 +39,29 @@ class Dataset {
   static absl::StatusOr<Dataset> Open(const std::string& path, const std::vector<TensorInfo>& model_inputs);
 
   const std::string& name() const;
-  const std::string& metric() const;  // "top1"; "agreement" when there is no target
+  // "top1", "ctc_exact", "pearson_of_cosine"; "agreement" when there is no target
+  const std::string& metric() const;
   TargetKind target() const;
   int64_t size() const;  // after offset and limit
 
-  // Keeps samples offset .. offset + limit - 1 (limit < 0: to the end).
+  // Where targets are scores, samples 2k and 2k + 1 are a pair, and whatever is kept of the samples is whole pairs. A
+  // unit is such a pair, else one sample.
+  int64_t unit() const { return target() == TargetKind::kScore ? 2 : 1; }
+
+  // Keeps samples offset .. offset + limit - 1 (limit < 0: to the end), of them those with their partner.
   absl::Status Slice(int64_t offset, int64_t limit);
-  // Keeps `count` samples drawn by `seed`, in their order; all when there are no more.
+  // Keeps `count` samples (but at least a unit) drawn by `seed`, in their order; all when there are no more.
   void Draw(int64_t count, uint64_t seed);
-  // Every stride-th sample from `first` on: halves for selection and figure.
+  // Every stride-th unit from unit `first` on: halves for selection and figure.
   absl::Status Stride(int64_t first, int64_t stride);
 
-  // Takes every stride-th sample out, the last of each stride, and gives those. REQUIRES: 2 <= stride <= size().
+  // Takes every stride-th unit out, the last of each stride, and gives those. REQUIRES: 2 <= stride <= size() / unit().
   Dataset HoldBack(int64_t stride);
 
-  // Whether every label names one of `classes`; kBadDataFile names the first that does not.
-  absl::Status CheckLabels(int64_t classes) const;
+  // Whether a model with so many classes can have been meant: every label names one of them, or the charset has as
+  // many; kBadDataFile says what does not.
+  absl::Status CheckClasses(int64_t classes) const;
+  const Charset& charset() const;  // of TargetKind::kText
 
   // Every file that the samples and labels come from, the description first.
   std::vector<std::string> files() const;
@@ -63,6 +74,10 @@ class Dataset {
 
  private:
   struct Impl;
+  int64_t units() const { return size() / unit(); }
+  // Samples of the units that keeps(unit) names.
+  template <typename Keeps>
+  std::vector<int64_t> Kept(const Keeps& keeps) const;
   std::shared_ptr<const Impl> impl_;
   std::vector<int64_t> samples_;  // indices kept
 };

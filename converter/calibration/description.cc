@@ -184,30 +184,35 @@ absl::StatusOr<InputDescription> ParseInput(const Json& json, const std::string&
 
 absl::Status ParseTarget(const Json& json, const std::string& path, DataDescription* data) {
   ObjectReader reader(json, "target", path, {"kind", "path", "label_offset", "charset", "blank"});
-  const size_t kind = reader.Choice("kind", reader.Require("kind"), {"none", "class", "text", "score"});
-  TALLY_RETURN_IF_ERROR(reader.status());
-  if (kind >= 2) {
-    return MakeError(
-        ErrorId::kUnknownEnum,
-        absl::StrCat("expected target kind class or none, found ", kind == 2 ? "text" : "score",
-                     ", which this version cannot score; use {\"kind\": \"none\"} to calibrate or compare"),
-        {path, "", -1, "target.kind"});
-  }
-  for (const char* key : {"charset", "blank"}) {
-    if (reader.Find(key) != nullptr) reader.Fail(key, "expected only with target kind text");
-  }
-  if (kind == 1) {
-    data->target = TargetKind::kClass;
-    data->target_path = reader.String("path", reader.Require("path"));
-    if (const Json* value = reader.Find("label_offset")) {
-      data->label_offset = reader.Integer("label_offset", *value, -kMaxExtent, kMaxExtent);
+  constexpr TargetKind kKinds[] = {TargetKind::kNone, TargetKind::kClass, TargetKind::kText, TargetKind::kScore};
+  data->target = kKinds[reader.Choice("kind", reader.Require("kind"), {"none", "class", "text", "score"})];
+  const auto only_with = [&](bool allowed, const char* kinds, const std::vector<std::string>& keys) {
+    for (const std::string& key : keys) {
+      if (!allowed && reader.Find(key) != nullptr)
+        reader.Fail(key, absl::StrCat("expected only with target kind ", kinds));
     }
-  } else {
-    for (const char* key : {"path", "label_offset"}) {
-      if (reader.Find(key) != nullptr) reader.Fail(key, "expected only with target kind class");
-    }
+  };
+  only_with(data->target != TargetKind::kNone, "class, text or score", {"path"});
+  only_with(data->target == TargetKind::kClass, "class", {"label_offset"});
+  only_with(data->target == TargetKind::kText, "text", {"charset", "blank"});
+  if (data->target != TargetKind::kNone) data->target_path = reader.String("path", reader.Require("path"));
+  if (const Json* value = reader.Find("label_offset")) {
+    data->label_offset = reader.Integer("label_offset", *value, -kMaxExtent, kMaxExtent);
   }
+  if (data->target == TargetKind::kText) data->charset_path = reader.String("charset", reader.Require("charset"));
+  if (const Json* value = reader.Find("blank")) data->blank = reader.Integer("blank", *value, 0, kMaxExtent);
   return reader.status();
+}
+
+// What a target is scored by.
+const char* MetricOf(TargetKind target) {
+  switch (target) {
+    case TargetKind::kNone: return "agreement";
+    case TargetKind::kClass: return "top1";
+    case TargetKind::kText: return "ctc_exact";
+    case TargetKind::kScore: return "pearson_of_cosine";
+  }
+  return "";
 }
 
 }  // namespace
@@ -227,7 +232,7 @@ absl::StatusOr<DataDescription> ParseDescription(const std::string& text, const 
     data.inputs.push_back(std::move(input));
   }
   if (const Json* value = reader.Find("target")) TALLY_RETURN_IF_ERROR(ParseTarget(*value, path, &data));
-  data.metric = data.target == TargetKind::kClass ? "top1" : "agreement";
+  data.metric = MetricOf(data.target);
   if (const Json* value = reader.Find("metric")) reader.Choice("metric", value, {data.metric});
   if (const Json* value = reader.Find("offset")) data.offset = reader.Integer("offset", *value, 0, INT64_MAX);
   if (const Json* value = reader.Find("limit")) data.limit = reader.Integer("limit", *value, 0, INT64_MAX);

@@ -45,13 +45,15 @@ struct DataDescription {
   std::vector<InputDescription> inputs;  // at least one
   TargetKind target = TargetKind::kNone;
   std::string target_path;
-  int64_t label_offset = 0;
-  std::string metric;  // "top1" or "agreement"
+  int64_t label_offset = 0;  // of classes
+  std::string charset_path;  // of texts
+  int64_t blank = 0;
+  std::string metric;  // the target's
   int64_t offset = 0;
   int64_t limit = -1;  // -1: to the end
 };
 
-// `path` is for messages. Errors: kBadDataDescription; kUnknownEnum for targets that this version does not score.
+// `path` is for messages. Error: kBadDataDescription.
 absl::StatusOr<DataDescription> ParseDescription(const std::string& text, const std::string& path);
 
 }  // namespace tally

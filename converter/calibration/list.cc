@@ -1,5 +1,6 @@
 #include "converter/calibration/list.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/numbers.h"
@@ -22,14 +23,33 @@ absl::Status BadFile(const std::string& path, const std::string& detail) {
 
 bool EndsWithNpy(const std::string& path) { return path.size() >= 4 && path.compare(path.size() - 4, 4, ".npy") == 0; }
 
+// An array of `what`, one per sample: a column [N, 1] is as good as a vector.
+absl::StatusOr<NpyArray> ReadVector(const std::string& path, const char* what) {
+  TALLY_ASSIGN_OR_RETURN(NpyArray array, ReadNpy(path));
+  if (array.shape.empty() || array.shape.size() > 2 || (array.shape.size() == 2 && array.shape[1] != 1)) {
+    return BadFile(path, absl::StrCat("expected ", what, " of shape [N], found ", ShapeString(array.shape)));
+  }
+  return array;
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<ListLine>> ReadList(const std::string& path) {
+absl::StatusOr<std::vector<std::string>> ReadLines(const std::string& path) {
   TALLY_ASSIGN_OR_RETURN(const Blob blob, ReadWholeFile(path, kMaxListBytes));
   const absl::string_view text(reinterpret_cast<const char*>(blob.data()), blob.size());
+  std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  if (lines.back().empty()) lines.pop_back();
+  for (std::string& line : lines) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+  }
+  return lines;
+}
+
+absl::StatusOr<std::vector<ListLine>> ReadList(const std::string& path) {
+  TALLY_ASSIGN_OR_RETURN(const std::vector<std::string> text, ReadLines(path));
   std::vector<ListLine> lines;
   int64_t number = 0;
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+  for (const std::string& line : text) {
     ++number;
     const std::vector<std::string> fields = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
     if (fields.empty()) continue;
@@ -53,11 +73,7 @@ absl::StatusOr<std::vector<ListLine>> ReadList(const std::string& path) {
 absl::StatusOr<std::vector<int64_t>> ReadLabels(const std::string& path, int64_t label_offset) {
   std::vector<int64_t> labels;
   if (EndsWithNpy(path)) {
-    TALLY_ASSIGN_OR_RETURN(const NpyArray array, ReadNpy(path));
-    // A column [N, 1] is as good as a vector.
-    if (array.shape.empty() || array.shape.size() > 2 || (array.shape.size() == 2 && array.shape[1] != 1)) {
-      return BadFile(path, absl::StrCat("expected labels of shape [N], found ", ShapeString(array.shape)));
-    }
+    TALLY_ASSIGN_OR_RETURN(const NpyArray array, ReadVector(path, "labels"));
     TALLY_ASSIGN_OR_RETURN(const NpyType type, ParseNpyType(array.descr, path));
     if (type.kind == 'f') return BadFile(path, absl::StrCat("expected integer labels, found ", Quoted(array.descr)));
     TALLY_ASSIGN_OR_RETURN(const std::vector<uint8_t> bytes, ConvertNpy(array, DType::kInt64, path));
@@ -79,6 +95,18 @@ absl::StatusOr<std::vector<int64_t>> ReadLabels(const std::string& path, int64_t
     labels[i] = label;
   }
   return labels;
+}
+
+absl::StatusOr<std::vector<double>> ReadScores(const std::string& path) {
+  TALLY_ASSIGN_OR_RETURN(const NpyArray array, ReadVector(path, "scores"));
+  TALLY_ASSIGN_OR_RETURN(const NpyType type, ParseNpyType(array.descr, path));
+  std::vector<double> scores(array.data.size() / static_cast<size_t>(type.bytes));
+  NpyToDoubles(type, array.data.data(), static_cast<int64_t>(scores.size()), scores.data());
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (std::isfinite(scores[i])) continue;
+    return BadFile(path, absl::StrCat("score ", i, ": expected a finite number, found ", scores[i]));
+  }
+  return scores;
 }
 
 }  // namespace tally

@@ -50,7 +50,11 @@ ordered_json TensorJson(const TensorReport& t) {
   return j;
 }
 
-ordered_json DropJson(const PairedDrop& d) { return {{"points", d.drop}, {"standard_error", d.standard_error}}; }
+// Null where it is not known.
+ordered_json DropJson(const std::optional<PairedDrop>& d) {
+  if (!d) return nullptr;
+  return {{"points", d->drop}, {"standard_error", d->standard_error}};
+}
 
 }  // namespace
 

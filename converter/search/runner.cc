@@ -186,11 +186,12 @@ absl::Status Runner::Prepare(int64_t samples, Guard* guard) {
   if (!guard->outputs.empty()) return absl::OkStatus();
   TALLY_ASSIGN_OR_RETURN(Session session, FloatSession(WithLogits(graph_)));
   Dataset one = calibration_;
-  TALLY_RETURN_IF_ERROR(one.Slice(0, 1));
+  TALLY_RETURN_IF_ERROR(one.Slice(0, one.unit()));
   TALLY_ASSIGN_OR_RETURN(const std::vector<std::vector<float>> first, RunAll(session, one, nullptr));
   int64_t per_sample = 1;
-  for (const std::vector<float>& output : first) per_sample += static_cast<int64_t>(output.size());
+  for (const std::vector<float>& output : first) per_sample += static_cast<int64_t>(output.size()) / one.size();
   samples = std::clamp<int64_t>(kGuardFloats / per_sample, 1, samples);
+  // Every stride-th unit, so as many samples as every stride-th sample would be.
   TALLY_RETURN_IF_ERROR(guard->data.Stride(0, (guard->data.size() + samples - 1) / samples));
   TALLY_ASSIGN_OR_RETURN(guard->outputs, RunAll(session, guard->data, nullptr));
   return absl::OkStatus();

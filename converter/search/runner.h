@@ -87,7 +87,7 @@ class Runner {
   const RunnerProgress progress_;
   const std::vector<std::string> exact_backends_;
   std::set<std::string> negative_inputs_;
-  std::vector<int64_t> teacher_;  // float answers on the selection data
+  Answers teacher_;  // float answers on the selection data
   Guard guard_, simulation_guard_;
 };
 

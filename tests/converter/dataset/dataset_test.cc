@@ -1,6 +1,7 @@
 #include "converter/calibration/dataset.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -262,6 +263,12 @@ TEST_F(DatasetTest, RefusesDataThatDoesNotFitTheModel) {
   }
 }
 
+TEST_F(DatasetTest, CountsNoMoreSamplesThanItCanHold) {
+  Write("x.npy", NpyBytes("<f4", "(4611686018427387904, 0)", ""));
+  const auto data = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}]})", {-1, -2});
+  EXPECT_EQ(Code(data.status()), "TLY-E0505") << data.status();
+}
+
 TEST_F(DatasetTest, NamesTheSampleThatHoldsNaN) {
   Write("x.npy", NpyBytes("<f4", "(2, 2)", Raw<float>({1, 2, 3, std::nanf("")})));
   const auto data = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}]})", {-1, 2});
@@ -294,6 +301,131 @@ TEST_F(DatasetTest, HashFollowsSamplesAndLabels) {
   EXPECT_NE(hash(target + R"(, "limit": 3)"), first);
   Write("x.npy", NpyBytes("|u1", "(4,)", "abce"));
   EXPECT_NE(hash(target), first);
+}
+
+TEST_F(DatasetTest, ReadsTextsWithoutOuterSpaces) {
+  Write("x.npy", NpyBytes("|u1", "(3,)", "abc"));
+  Write("l.txt", " a b \r\n\nc");
+  Write("c.txt", "a\nb\nc\n");
+  const auto data = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}],
+      "target": {"kind": "text", "path": "l.txt", "charset": "c.txt", "blank": 0}})",
+                         {-1});
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->metric(), "ctc_exact");
+  EXPECT_EQ(data->Read(0, 3)->texts, (std::vector<std::string>{"a b", "", "c"}));
+  EXPECT_TRUE(data->CheckClasses(5).ok());
+  EXPECT_EQ(Code(data->CheckClasses(4)), "TLY-E0321");
+  EXPECT_THAT(data->files(), ::testing::Contains(HasSubstr("c.txt")));
+  EXPECT_THAT(data->files(), ::testing::Contains(HasSubstr("l.txt")));
+}
+
+class PairsTest : public DatasetTest {
+ protected:
+  // Samples 0 .. count - 1, the pair 2k, 2k + 1 with score k.
+  absl::StatusOr<Dataset> OpenPairs(int count, const std::string& more = "") {
+    std::vector<uint8_t> x;
+    std::vector<float> scores;
+    for (int i = 0; i < count; ++i) {
+      x.push_back(static_cast<uint8_t>(i));
+      if (i % 2 == 0) scores.push_back(static_cast<float>(i / 2));
+    }
+    Write("x.npy", NpyBytes("|u1", "(" + std::to_string(count) + ",)", Raw(x)));
+    Write("s.npy", NpyBytes("<f4", "(" + std::to_string(scores.size()) + ",)", Raw(scores)));
+    return Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}],
+        "target": {"kind": "score", "path": "s.npy"})" +
+                    more + "}",
+                {-1});
+  }
+  static void ExpectWholePairs(const Dataset& data) {
+    const absl::StatusOr<Batch> batch = data.Read(0, data.size());
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    const std::vector<float> x = Floats(batch->inputs[0]);
+    ASSERT_EQ(x.size() % 2, 0u);
+    for (size_t i = 0; i < x.size(); i += 2) {
+      EXPECT_EQ(std::fmod(x[i], 2), 0);
+      EXPECT_EQ(x[i + 1], x[i] + 1);
+      EXPECT_EQ(batch->scores[i], x[i] / 2);
+      EXPECT_EQ(batch->scores[i + 1], x[i] / 2);
+    }
+  }
+};
+
+TEST_F(PairsTest, AreNeverSplit) {
+  const std::vector<std::array<int, 4>> slices = {{0, -1, 0, 20}, {0, 7, 0, 6},   {1, 7, 2, 6},
+                                                  {3, 3, 4, 2},   {18, 9, 18, 2}, {5, -1, 6, 14}};
+  for (const auto& [offset, limit, first, size] : slices) {
+    auto data = OpenPairs(20);
+    ASSERT_TRUE(data.ok()) << data.status();
+    ASSERT_TRUE(data->Slice(offset, limit).ok());
+    EXPECT_EQ(data->size(), size);
+    EXPECT_EQ(ReadAll(data)[0], static_cast<float>(first));
+    ExpectWholePairs(*data);
+  }
+  auto limited = OpenPairs(20, R"(, "offset": 1, "limit": 5)");
+  EXPECT_EQ(ReadAll(limited), (std::vector<float>{2, 3, 4, 5}));
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    auto data = OpenPairs(20);
+    data->Draw(9, seed);
+    EXPECT_EQ(data->size(), 8);
+    ExpectWholePairs(*data);
+    data->Draw(1, seed);
+    EXPECT_EQ(data->size(), 2);
+    ExpectWholePairs(*data);
+  }
+  auto data = OpenPairs(20);
+  Dataset held = data->HoldBack(3);
+  EXPECT_EQ(held.size(), 6);
+  EXPECT_EQ(data->size(), 14);
+  ExpectWholePairs(held);
+  ExpectWholePairs(*data);
+  ASSERT_TRUE(data->Stride(1, 3).ok());
+  EXPECT_EQ(ReadAll(data), (std::vector<float>{2, 3, 12, 13}));
+}
+
+TEST_F(PairsTest, OneSampleOfThemIsNoData) {
+  auto data = OpenPairs(20);
+  const absl::Status status = data->Slice(4, 1);
+  EXPECT_EQ(Code(status), "TLY-E0320");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("expected a pair of samples"));
+  EXPECT_EQ(Code(data->Slice(19, -1)), "TLY-E0320");
+  EXPECT_EQ(Code(OpenPairs(20, R"(, "limit": 1)").status()), "TLY-E0320");
+}
+
+TEST_F(DatasetTest, RefusesTextsAndScoresThatDoNotFit) {
+  Write("x.npy", NpyBytes("|u1", "(4,)", "abcd"));
+  Write("odd.npy", NpyBytes("|u1", "(3,)", "abc"));
+  Write("c.txt", "a\nb\n");
+  Write("l3.txt", "a\nb\na\n");
+  Write("s2x2.npy", NpyBytes("<f4", "(2, 2)", Raw<float>({1, 2, 3, 4})));
+  Write("s4.npy", NpyBytes("<f4", "(4,)", Raw<float>({1, 2, 3, 4})));
+  Write("nan.npy", NpyBytes("<f4", "(2,)", Raw<float>({1, std::nanf("")})));
+  Write("huge.npy", NpyBytes("<f4", "(4611686018427387904,)", ""));
+  Write("complex.npy", NpyBytes("<c8", "(1,)", "12345678"));
+  const struct {
+    const char* x;
+    const char* target;
+    const char* code;
+    const char* expected;
+  } cases[] = {
+      {"x", R"("text", "path": "l3.txt", "charset": "c.txt")", "TLY-E0321", "l3.txt: expected 4 lines, one per sample"},
+      {"x", R"("text", "path": "no.txt", "charset": "c.txt")", "TLY-E0401", "no.txt"},
+      {"x", R"("text", "path": "l3.txt", "charset": "no.txt")", "TLY-E0401", "no.txt"},
+      {"x", R"("text", "path": "l3.txt", "charset": "c.txt", "blank": 9)", "TLY-E0321", "c.txt: expected at least 8"},
+      {"x", R"("score", "path": "s4.npy")", "TLY-E0321", "s4.npy: expected 2 scores, one per pair of samples, found 4"},
+      {"x", R"("score", "path": "s2x2.npy")", "TLY-E0321", "s2x2.npy: expected scores of shape [N], found 2x2"},
+      {"x", R"("score", "path": "nan.npy")", "TLY-E0321", "nan.npy: score 1: expected a finite number, found nan"},
+      {"x", R"("score", "path": "huge.npy")", "TLY-E0321", "huge.npy"},
+      {"x", R"("score", "path": "complex.npy")", "TLY-E0321", "complex.npy"},
+      {"x", R"("score", "path": "c.txt")", "TLY-E0321", "c.txt"},
+      {"odd", R"("score", "path": "s4.npy")", "TLY-E0320", "expected pairs of samples 2k and 2k + 1, found 3 samples"},
+  };
+  for (const auto& c : cases) {
+    const auto data = Open(std::string(R"({"inputs": [{"name": "x", "kind": "npy", "path": ")") + c.x +
+                               R"(.npy"}], "target": {"kind": )" + c.target + "}}",
+                           {-1});
+    EXPECT_EQ(Code(data.status()), c.code) << c.target;
+    EXPECT_THAT(std::string(data.status().message()), HasSubstr(c.expected));
+  }
 }
 
 // Real descriptions: the shapes are the models'.
@@ -346,6 +478,35 @@ TEST(RealTokens, BecomeInt64) {
   ASSERT_TRUE(data.ok()) << data.status();
   EXPECT_EQ(data->size(), 256);
   EXPECT_TRUE(data->Read(0, 256).ok());
+}
+
+TEST(RealTokens, ComeInPairsWithScores) {
+  TALLY_ASSET_OR_SKIP(path, "data/stsb_dev/data.json");
+  auto data = Dataset::Open(path, {{"ids", DType::kInt64, {-1, -2}}, {"mask", DType::kFloat32, {-1, -2}}});
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 3000);
+  EXPECT_EQ(data->metric(), "pearson_of_cosine");
+  ASSERT_TRUE(data->Slice(11, 101).ok());
+  EXPECT_EQ(data->size(), 100);
+  const absl::StatusOr<Batch> batch = data->Read(0, 2);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->inputs[0].type, (TensorType{DType::kInt64, {2, 64}}));
+  EXPECT_EQ(batch->inputs[1].type, (TensorType{DType::kFloat32, {2, 64}}));
+  EXPECT_EQ(batch->scores[0], batch->scores[1]);
+  EXPECT_LE(batch->scores[0], 5);
+}
+
+TEST(RealLines, HaveTextsOfTheirCharset) {
+  TALLY_ASSET_OR_SKIP(path, "data/ocr_dev/data.json");
+  const auto data = Dataset::Open(path, {{"x", DType::kFloat32, {-1, 3, 48, -2}}});
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->size(), 200);
+  EXPECT_EQ(data->metric(), "ctc_exact");
+  EXPECT_TRUE(data->CheckClasses(6625).ok());
+  const absl::StatusOr<Batch> batch = data->Read(0, 4);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->inputs[0].type.shape, (Shape{4, 3, 48, 320}));
+  EXPECT_EQ(batch->texts[3], "running is");
 }
 
 }  // namespace

@@ -73,6 +73,18 @@ TEST(ParseDescription, NamesTheKeyAndWhatItExpected) {
       {"", R"(, "metric": "top1")", R"(metric: expected one of agreement, found "top1")"},
       {"", R"(, "target": {"kind": "class"})", "target.path: expected this key, found none"},
       {"", R"(, "target": {"kind": "none", "label_offset": 1})", "target.label_offset: expected only with"},
+      {"", R"(, "target": {"kind": "none", "path": "l"})", "target.path: expected only with"},
+      {"", R"(, "target": {"kind": "text", "path": "l"})", "target.charset: expected this key, found none"},
+      {"", R"(, "target": {"kind": "text", "charset": "c"})", "target.path: expected this key, found none"},
+      {"", R"(, "target": {"kind": "text", "path": "l", "charset": 1})", "target.charset: expected a string"},
+      {"", R"(, "target": {"kind": "text", "path": "l", "charset": "c", "blank": -1})",
+       "target.blank: expected an int"},
+      {"", R"(, "target": {"kind": "text", "path": "l", "charset": "c", "label_offset": 1})",
+       "target.label_offset: expected only with target kind class"},
+      {"", R"(, "target": {"kind": "class", "path": "l", "blank": 0})", "target.blank: expected only with"},
+      {"", R"(, "target": {"kind": "score", "path": "l", "charset": "c"})", "target.charset: expected only with"},
+      {"", R"(, "target": {"kind": "score", "path": "l"}, "metric": "top1")",
+       R"(metric: expected one of pearson_of_cosine, found "top1")"},
       {"", R"(, "target": {"kind": "label"})", "target.kind: expected one of none, class, text, score"},
       {"", R"(, "target": 3)", "target: expected an object, found 3"},
       {R"(, "scale": 1, "scale": 2)", "", R"(key "scale" occurs twice)"},
@@ -100,13 +112,20 @@ TEST(ParseDescription, SurvivesDeepNesting) {
             "TLY-E0320");
 }
 
-TEST(ParseDescription, SaysThatTextAndScoresCannotBeScored) {
-  for (const char* kind : {"text", "score"}) {
-    const absl::Status status = Error("", std::string(R"(, "target": {"kind": ")") + kind + R"(", "path": "l"})");
-    EXPECT_EQ(Code(status), "TLY-E0604");
-    EXPECT_EQ(ExitStatus(status), 6);
-    EXPECT_THAT(std::string(status.message()), HasSubstr(kind));
-  }
+TEST(ParseDescription, ReadsTextsAndScores) {
+  const std::string inputs = R"({"inputs": [{"name": "*", "kind": "npy", "path": "x.npy"}], )";
+  const auto text = ParseDescription(
+      inputs + R"("target": {"kind": "text", "path": "l.txt", "charset": "c.txt", "blank": 7}, "metric": "ctc_exact"})",
+      "d.json");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->target, TargetKind::kText);
+  EXPECT_EQ(text->target_path, "l.txt");
+  EXPECT_EQ(text->charset_path, "c.txt");
+  EXPECT_EQ(text->blank, 7);
+  const auto score = ParseDescription(inputs + R"("target": {"kind": "score", "path": "s.npy"}})", "d.json");
+  ASSERT_TRUE(score.ok()) << score.status();
+  EXPECT_EQ(score->target, TargetKind::kScore);
+  EXPECT_EQ(score->metric, "pearson_of_cosine");
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ class OnnxBuilder {
   onnx::ModelProto& model() { return model_; }
   onnx::GraphProto& graph() { return *model_.mutable_graph(); }
 
-  // Extent -1 becomes the symbol N.
+  // Extent -1 becomes the symbol N, other negative ones M.
   OnnxBuilder& Input(const std::string& name, const std::vector<int64_t>& shape,
                      int elem_type = onnx::TensorProto::FLOAT) {
     onnx::ValueInfoProto* input = graph().add_input();
@@ -40,7 +40,7 @@ class OnnxBuilder {
     for (int64_t extent : shape) {
       onnx::TensorShapeProto::Dimension* dim = type->mutable_shape()->add_dim();
       if (extent < 0) {
-        dim->set_dim_param("N");
+        dim->set_dim_param(extent == -1 ? "N" : "M");
       } else {
         dim->set_dim_value(extent);
       }
