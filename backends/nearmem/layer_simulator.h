@@ -68,7 +68,7 @@ class LayerSimulator {
 
   const Accelerator& accelerator() const { return accelerator_; }
   const Layer& layer() const { return layer_; }
-  // The fastest first: the first is used.
+  // As MapLayer orders them: the first is used.
   const std::vector<MappingChoice>& mappings() const { return mappings_; }
 
   // Weights in the order in which each part of the outputs reads them, as bit planes. Empty for kMac, whose results

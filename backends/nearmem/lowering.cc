@@ -86,7 +86,8 @@ Layer LowerLayer(const Problem& problem, const NodeContext& context, bool int8) 
   const int code_bits = int8 || !book.has_value() ? kInt8Bits : book->stored_bits();
   layer.output = TrafficOf(context.graph, output, code_bits, problem.epilogue.has_residual);
   // Zeros and signs are read from the codes on either machine.
-  layer.bits = {problem.a.stored_bits(), problem.a.exponent_bits, problem.w.stored_bits(), problem.w.exponent_bits};
+  layer.bits = {problem.a.stored_bits(), problem.a.exponent_bits, problem.w.stored_bits(), problem.w.exponent_bits,
+                !problem.a.is_signed};
   if (int8) {
     layer.bits.activation_bits = layer.bits.weight_bits = kInt8Bits;
   } else if (!problem.is_real()) {

@@ -35,7 +35,7 @@ struct MachineRecord {
   LaneProgram program = LaneProgram::kBucketed;
   OperandBits bits;
   LayerResult result;
-  std::vector<MappingChoice> mappings;  // the fastest first
+  std::vector<MappingChoice> mappings;  // the first was used
 };
 
 // A layer of the last run.

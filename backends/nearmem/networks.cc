@@ -241,7 +241,7 @@ std::vector<int> BitsOfLayers(const std::vector<SyntheticLayer>& layers, double 
 
 OperandBits OperandsOf(const SyntheticLayer& layer, int weight_bits) {
   const int exponents = weight_bits - 1;
-  return {exponents + (layer.non_negative ? 0 : 1), exponents, weight_bits, exponents};
+  return {exponents + (layer.non_negative ? 0 : 1), exponents, weight_bits, exponents, layer.non_negative};
 }
 
 // Knuth's MMIX generator; the high bits are the good ones.

@@ -33,6 +33,7 @@ struct LayerShape {
 struct OperandBits {
   int activation_bits = 0, activation_exponent_bits = 0;
   int weight_bits = 0, weight_exponent_bits = 0;
+  bool non_negative = false;  // activations behind a ReLU, of which many are zero
 };
 
 // Bits that a layer moves besides activations and weights, per element of its output.

@@ -10,8 +10,10 @@
 namespace tally::nearmem {
 namespace {
 
-// Of the activations, for estimates: what ReLU leaves of a symmetric distribution.
+// Of the activations behind a ReLU, for estimates: what it leaves of a symmetric distribution.
 constexpr double kDensity = 0.5;
+// A mapping that is slower by so little is preferred if it moves less.
+constexpr double kAsFast = 1.05;
 // An entry of the bucketed program's list: place and sign.
 constexpr int64_t kListBytes = 2;
 
@@ -87,10 +89,10 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
   const int64_t sets = CeilDiv(part.positions, map.lanes_p);
   const int64_t tiles = CeilDiv(m.shape.k(), map.k_tile);
   const double step = static_cast<double>(CyclesPerStep(m.config, m.program, m.bits, map.lanes_k, map.lanes_p));
-  const double density =
-      m.config.lanes.skip_zeros
-          ? (m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, map.lanes_p))
-          : 1;
+  double density = 1;
+  if (m.config.lanes.skip_zeros && m.bits.non_negative) {
+    density = m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, map.lanes_p);
+  }
   const double per_set = static_cast<double>(passes * sets);
   const double lanes = static_cast<double>(std::min<int64_t>(map.lanes_k, of_group)) *
                        static_cast<double>(std::min<int64_t>(map.lanes_p, part.positions));
@@ -218,6 +220,12 @@ std::vector<MappingChoice> MapLayer(const AcceleratorConfig& config, const DramC
   std::stable_sort(choices.begin(), choices.end(), [](const MappingChoice& a, const MappingChoice& b) {
     return a.cycles != b.cycles ? a.cycles < b.cycles : a.dram_bytes < b.dram_bytes;
   });
+  const double as_fast = kAsFast * choices[0].cycles;
+  const auto slower = std::find_if(choices.begin(), choices.end(), [&](const auto& c) { return c.cycles > as_fast; });
+  const auto least = std::min_element(choices.begin(), slower, [](const MappingChoice& a, const MappingChoice& b) {
+    return a.dram_bytes < b.dram_bytes;
+  });
+  std::rotate(choices.begin(), least, least + 1);
   return choices;
 }
 

@@ -1,4 +1,5 @@
-// How a layer is laid over the vaults and lanes: every mapping that fits is estimated, and the fastest is taken.
+// How a layer is laid over the vaults and lanes: every mapping that fits is estimated, and the one that moves the
+// least among the fastest is taken.
 // Functions without state.
 #ifndef TALLY_BACKENDS_NEARMEM_SIM_MAPPER_H_
 #define TALLY_BACKENDS_NEARMEM_SIM_MAPPER_H_
@@ -52,7 +53,8 @@ int64_t CyclesPerStep(const AcceleratorConfig& config, LaneProgram program, cons
 bool Refetches(const AcceleratorConfig& config, const LayerShape& shape, const OperandBits& bits,
                const Mapping& mapping, int64_t vault_positions);
 
-// All that fit, the fastest first; ties go to fewer bytes, then to the order of enumeration. Never empty.
+// All that fit. First the one that moves the fewest bytes among those within 5 % of the fastest, then the others, the
+// fastest first. Never empty.
 // REQUIRES: a shape without empty extents.
 std::vector<MappingChoice> MapLayer(const AcceleratorConfig& config, const DramConfig& dram, LaneProgram program,
                                     const LayerShape& shape, const OperandBits& bits, const OutputTraffic& output);
