@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,6 +39,9 @@ struct TuningFlags {
 void AddTuning(CLI::App* app, TuningFlags* flags);
 // Warnings go to stderr.
 void SetTuning(const TuningFlags& flags, SessionOptions* options);
+
+// Extents of dynamic dimensions, as in SessionOptions.
+using Dimensions = std::vector<std::pair<std::string, int64_t>>;
 
 // One session that the user asked for.
 struct SessionSpec {

@@ -99,7 +99,8 @@ absl::Status MeasureRow(const Options& options, const ModelInput& input, const D
   latency.min_secs = 0.2;
   latency.max_secs = 10;
   TALLY_ASSIGN_OR_RETURN(row->latency, MeasureLatency(session, batch.views(), buffers.outputs(), latency));
-  TALLY_ASSIGN_OR_RETURN(row->memory, MeasureMemory(input.path, row->spec, options.num_threads, 0, {}));
+  TALLY_ASSIGN_OR_RETURN(row->memory, MeasureMemory(input.path, row->spec, options.num_threads, 0, {},
+                                                    data.Dimensions(input.model.graph().symbols)));
   return absl::OkStatus();
 }
 
@@ -132,6 +133,7 @@ absl::StatusOr<Comparison> Compare(const Options& options, const ModelInput& inp
     if (bits.weight_stored_bits > 0) comparison.compression_vs_int8 = 8 / bits.weight_stored_bits;
   }
   Progress progress;
+  const Dimensions dimensions = data.Dimensions(input.model.graph().symbols);
   // The float model where the file holds it, else the first session that can be.
   std::optional<Teacher> teacher;
   std::vector<Capture> reference;
@@ -139,19 +141,21 @@ absl::StatusOr<Comparison> Compare(const Options& options, const ModelInput& inp
     comparison.reference = spec.label;
     TALLY_ASSIGN_OR_RETURN(teacher, MakeTeacher(input.model, spec, data, options.num_threads, &progress));
     SessionOptions session_options;
+    session_options.dimensions = dimensions;
     session_options.backends = spec.backends;
     session_options.num_threads = options.num_threads;
     TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(input.model, session_options));
     TALLY_ASSIGN_OR_RETURN(reference, CaptureSamples(&session, data, options.error_samples));
     return absl::OkStatus();
   };
-  if (const absl::StatusOr<SessionSpec> spec = FloatSpec(input); spec.ok()) {
+  if (const absl::StatusOr<SessionSpec> spec = FloatSpec(input, dimensions); spec.ok()) {
     comparison.float_reference = true;
     TALLY_RETURN_IF_ERROR(use_as_reference(*spec));
   } else if (ExitStatus(spec.status()) != 6) {
     return spec.status();
   }
   SessionOptions session_options;
+  session_options.dimensions = dimensions;
   session_options.num_threads = options.num_threads;
   const auto body = [&](const SessionSpec& spec, Session& session) -> absl::Status {
     if (!teacher) TALLY_RETURN_IF_ERROR(use_as_reference(spec));

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
+#include "format/graph.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/evaluation.h"
@@ -73,6 +74,7 @@ absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(const Dataset data, OpenData(options.data, input.model));
   TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, Concat(input.files, data.files())));
   SessionOptions session_options;
+  session_options.dimensions = data.Dimensions(input.model.graph().symbols);
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
   SetTuning(options.tuning, &session_options);
@@ -80,7 +82,7 @@ absl::Status Run(const Options& options) {
   Progress progress;
   std::optional<Teacher> teacher;
   if (data.target() == TargetKind::kNone) {
-    TALLY_ASSIGN_OR_RETURN(const SessionSpec spec, FloatSpec(input));
+    TALLY_ASSIGN_OR_RETURN(const SessionSpec spec, FloatSpec(input, session_options.dimensions));
     TALLY_ASSIGN_OR_RETURN(teacher, MakeTeacher(input.model, spec, data, options.num_threads, &progress));
   }
   std::vector<std::pair<std::string, Score>> scores;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
+#include "format/graph.h"
 #include "tools/table.h"
 
 namespace tally::tools {
@@ -36,6 +37,7 @@ absl::StatusOr<Dataset> OpenData(const DataOptions& options, const Model& model)
 absl::StatusOr<Teacher> MakeTeacher(const Model& model, const SessionSpec& spec, const Dataset& data, int num_threads,
                                     Progress* progress) {
   SessionOptions options;
+  options.dimensions = data.Dimensions(model.graph().symbols);
   options.backends = spec.backends;
   options.num_threads = num_threads;
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(model, options));

@@ -42,11 +42,13 @@ uint64_t ProcStatusBytes(const char* field) {
 }
 
 absl::StatusOr<MemoryFigures> MeasureHere(const std::string& path, const std::string& label, int num_threads,
-                                          int64_t batch, const TuningFlags& tuning, const ModelLoader& load) {
+                                          int64_t batch, const TuningFlags& tuning, const Dimensions& dimensions,
+                                          const ModelLoader& load) {
   MemoryFigures figures;
   figures.baseline_rss_bytes = ProcStatusBytes("VmRSS");
   TALLY_ASSIGN_OR_RETURN(const Model model, load(path));
   SessionOptions options;
+  options.dimensions = dimensions;
   options.backends = absl::StrSplit(label, '+');
   options.num_threads = num_threads;
   SetTuning(tuning, &options);
@@ -170,10 +172,15 @@ absl::Status ResizeBatch(Session* session, int64_t batch) {
 }
 
 absl::StatusOr<MemoryFigures> MeasureMemory(const std::string& model_path, const SessionSpec& spec, int num_threads,
-                                            int64_t batch, const TuningFlags& tuning) {
-  TALLY_ASSIGN_OR_RETURN(const std::string output,
-                         RunSelf({"tally", kMeasureCommand, model_path, spec.label, absl::StrCat(num_threads),
-                                  absl::StrCat(batch), tuning.tuning, tuning.cache_dir}));
+                                            int64_t batch, const TuningFlags& tuning, const Dimensions& dimensions) {
+  std::vector<std::string> arguments = {"tally",       kMeasureCommand,           model_path,
+                                        spec.label,    absl::StrCat(num_threads), absl::StrCat(batch),
+                                        tuning.tuning, tuning.cache_dir};
+  for (const auto& [symbol, extent] : dimensions) {
+    arguments.push_back(symbol);
+    arguments.push_back(absl::StrCat(extent));
+  }
+  TALLY_ASSIGN_OR_RETURN(const std::string output, RunSelf(arguments));
   // "ok <peak> <baseline> <weights> <arena>" or "error <message>".
   const std::vector<std::string> words = absl::StrSplit(output, ' ');
   MemoryFigures figures;
@@ -187,12 +194,18 @@ absl::StatusOr<MemoryFigures> MeasureMemory(const std::string& model_path, const
 }
 
 bool RunMeasureChild(int argc, char** argv, const ModelLoader& load, int* exit_status) {
-  if (argc != 8 || std::strcmp(argv[1], kMeasureCommand) != 0) return false;
+  if (argc < 8 || argc % 2 != 0 || std::strcmp(argv[1], kMeasureCommand) != 0) return false;
   int num_threads = 0;
   int64_t batch = 0;
   absl::StatusOr<MemoryFigures> figures = MakeError(ErrorId::kUsage, "bad arguments");
-  if (absl::SimpleAtoi(argv[4], &num_threads) && absl::SimpleAtoi(argv[5], &batch)) {
-    figures = MeasureHere(argv[2], argv[3], num_threads, batch, {argv[6], argv[7]}, load);
+  Dimensions dimensions;
+  bool good = absl::SimpleAtoi(argv[4], &num_threads) && absl::SimpleAtoi(argv[5], &batch);
+  for (int i = 8; i < argc; i += 2) {
+    dimensions.emplace_back(argv[i], 0);
+    good = good && absl::SimpleAtoi(argv[i + 1], &dimensions.back().second);
+  }
+  if (good) {
+    figures = MeasureHere(argv[2], argv[3], num_threads, batch, {argv[6], argv[7]}, dimensions, load);
   }
   Print(figures.ok() ? absl::StrCat("ok ", figures->peak_rss_bytes, " ", figures->baseline_rss_bytes, " ",
                                     figures->resident_weight_bytes, " ", figures->arena_bytes)

@@ -63,7 +63,8 @@ struct MemoryFigures {
 
 // Runs this program again. Errors: those of loading and running in the child; kOutOfMemory when it cannot be started.
 absl::StatusOr<MemoryFigures> MeasureMemory(const std::string& model_path, const SessionSpec& spec, int num_threads,
-                                            int64_t batch, const TuningFlags& tuning);
+                                            int64_t batch, const TuningFlags& tuning,
+                                            const Dimensions& dimensions = {});
 
 using ModelLoader = std::function<absl::StatusOr<Model>(const std::string& path)>;
 // When the process was started by MeasureMemory: measures, prints, sets *exit_status and returns true.

@@ -58,12 +58,14 @@ absl::StatusOr<std::vector<SessionSpec>> ParseBackendsFor(const ModelInput& inpu
   return specs;
 }
 
-absl::StatusOr<SessionSpec> FloatSpec(const ModelInput& input) {
+absl::StatusOr<SessionSpec> FloatSpec(const ModelInput& input, const Dimensions& dimensions) {
   const std::vector<std::string> built = AvailableBackends();
   absl::Status error = MakeError(ErrorId::kMissingForm, "no float backend is built in");
   for (const std::string name : kFloatBackends) {
     if (std::find(built.begin(), built.end(), name) == built.end()) continue;
+    if (input.is_onnx) return SessionSpec{name, {name}, false};  // holds its weights
     SessionOptions options;
+    options.dimensions = dimensions;
     options.backends = {name};
     const absl::StatusOr<Session> session = Session::Create(input.model, options);
     if (session.ok()) return SessionSpec{name, {name}, false};

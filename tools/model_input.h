@@ -30,7 +30,7 @@ absl::StatusOr<std::vector<SessionSpec>> ParseBackendsFor(const ModelInput& inpu
 
 // The session options' backend for float32 reference runs of this model: xnnpack where it is built, else reference.
 // kMissingForm when the file does not hold the original weights.
-absl::StatusOr<SessionSpec> FloatSpec(const ModelInput& input);
+absl::StatusOr<SessionSpec> FloatSpec(const ModelInput& input, const Dimensions& dimensions = {});
 
 }  // namespace tally::tools
 

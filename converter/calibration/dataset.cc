@@ -4,6 +4,7 @@
 #include <cmath>
 #include <new>
 #include <optional>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -233,6 +234,21 @@ absl::Status Dataset::CheckClasses(int64_t classes) const {
 }
 
 const Charset& Dataset::charset() const { return impl_->charset; }
+
+std::vector<std::pair<std::string, int64_t>> Dataset::Dimensions(const std::vector<std::string>& symbols) const {
+  std::set<int64_t> done;
+  for (const Source& source : impl_->sources) done.insert(source.model.shape[0]);  // the batch
+  std::vector<std::pair<std::string, int64_t>> dimensions;
+  for (const Source& source : impl_->sources) {
+    for (size_t d = 1; d < source.model.shape.size(); ++d) {
+      const int64_t declared = source.model.shape[d];
+      const size_t symbol = static_cast<size_t>(-(declared + 1));
+      if (declared >= 0 || symbol >= symbols.size() || !done.insert(declared).second) continue;
+      dimensions.emplace_back(symbols[symbol], source.sample_shape[d - 1]);
+    }
+  }
+  return dimensions;
+}
 
 std::vector<std::string> Dataset::files() const {
   std::vector<std::string> files = {impl_->description_path};

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -62,6 +63,10 @@ class Dataset {
   // many; kBadDataFile says what does not.
   absl::Status CheckClasses(int64_t classes) const;
   const Charset& charset() const;  // of TargetKind::kText
+
+  // What the samples' extents make of the model's dynamic dimensions beside its batch; `symbols`: their names
+  // (Graph::symbols). For SessionOptions::dimensions: not every model runs at an extent of 1.
+  std::vector<std::pair<std::string, int64_t>> Dimensions(const std::vector<std::string>& symbols) const;
 
   // Every file that the samples and labels come from, the description first.
   std::vector<std::string> files() const;

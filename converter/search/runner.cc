@@ -93,6 +93,12 @@ Progress Runner::PhaseProgress(const std::string& phase) const {
 absl::StatusOr<Session> Runner::MakeSession(const Graph& graph, const std::vector<std::string>& backends) const {
   TALLY_ASSIGN_OR_RETURN(Model model, Model::FromGraph(graph));
   SessionOptions options;
+  // Those of its dimensions that this graph, which may be a part, has as well.
+  for (const auto& [symbol, extent] : calibration_.Dimensions(graph_.symbols)) {
+    if (std::count(graph.symbols.begin(), graph.symbols.end(), symbol) > 0) {
+      options.dimensions.emplace_back(symbol, extent);
+    }
+  }
   options.backends = backends;
   options.thread_pool = pool_;
   options.tuning = Tuning::kRules;  // most sessions here run less often than measuring would

@@ -263,6 +263,16 @@ TEST_F(DatasetTest, RefusesDataThatDoesNotFitTheModel) {
   }
 }
 
+TEST_F(DatasetTest, TellsTheExtentsOfDynamicDimensions) {
+  Write("x.npy", NpyBytes("|u1", "(2, 3, 2)", "abcdefghijkl"));
+  Write("m.npy", NpyBytes("|u1", "(2, 3)", "abcdef"));
+  const auto data = OpenFor(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"},
+                                           {"name": "m", "kind": "npy", "path": "m.npy"}]})",
+                            {{"x", DType::kFloat32, {-2, -1, -3}}, {"m", DType::kFloat32, {-2, -1}}});
+  ASSERT_TRUE(data.ok()) << data.status();
+  EXPECT_EQ(data->Dimensions({"T", "N", "D"}), (std::vector<std::pair<std::string, int64_t>>{{"T", 3}, {"D", 2}}));
+}
+
 TEST_F(DatasetTest, CountsNoMoreSamplesThanItCanHold) {
   Write("x.npy", NpyBytes("<f4", "(4611686018427387904, 0)", ""));
   const auto data = Open(R"({"inputs": [{"name": "x", "kind": "npy", "path": "x.npy"}]})", {-1, -2});
