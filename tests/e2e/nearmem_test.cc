@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "backends/all/all.h"
+#include "format/error.h"
 #include "runtime/backend/registry.h"
 #include "tests/e2e/pipeline.h"
 #include "tests/testing/paths.h"
