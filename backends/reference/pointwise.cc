@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/reference/oracle.h"
 #include "format/error.h"
+#include "runtime/ops/element_types.h"
 
 namespace tally::reference {
 namespace {
@@ -49,7 +50,9 @@ T Apply(char sign, T a, T b) {
       case '+': return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
       case '-': return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
       case '*': return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
-      default: return b == -1 ? static_cast<T>(U{0} - static_cast<U>(a)) : a / b;
+      default:
+        return std::is_signed_v<T> && b == static_cast<T>(-1) ? static_cast<T>(U{0} - static_cast<U>(a))
+                                                              : static_cast<T>(a / b);
     }
   }
 }
@@ -92,6 +95,16 @@ double Activated(const Activation& activation, double x) {
     case ActivationKind::kTanh: return std::tanh(x);
     case ActivationKind::kHardSigmoid: return Clamp(a * x + b, 0, 1);
     case ActivationKind::kHardSwish: return x * Clamp(x / 6 + 0.5, 0, 1);
+    case ActivationKind::kElu: return x < 0 ? a * std::expm1(x) : x;
+    case ActivationKind::kSelu: return b * (x < 0 ? a * std::expm1(x) : x);
+    case ActivationKind::kCelu: return x < 0 ? a * std::expm1(x / a) : x;
+    case ActivationKind::kThresholdedRelu: return x <= a ? 0 : x;
+    case ActivationKind::kShrink: return x < -a ? x + b : x > a ? x - b : std::isnan(x) ? x : 0;
+    case ActivationKind::kSoftplus: return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+    case ActivationKind::kSoftsign: return x / (1 + std::fabs(x));
+    case ActivationKind::kGelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case ActivationKind::kGeluTanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
   }
   return x;
 }
@@ -110,11 +123,7 @@ absl::Status Activate(const EvalContext& context) {
 absl::Status Arithmetic(const EvalContext& context) {
   const std::string& op = context.node.op;
   const char sign = op == "Add" ? '+' : op == "Sub" ? '-' : op == "Mul" ? '*' : '/';
-  switch (context.outputs[0].dtype) {
-    case DType::kInt64: return ArithmeticOf<int64_t>(context, sign);
-    case DType::kInt32: return ArithmeticOf<int32_t>(context, sign);
-    default: return ArithmeticOf<float>(context, sign);
-  }
+  return WithType(context.outputs[0].dtype, [&](auto zero) { return ArithmeticOf<decltype(zero)>(context, sign); });
 }
 
 absl::Status BatchNormalization(const EvalContext& context) {

@@ -149,7 +149,10 @@ absl::StatusOr<Blob> ReadExternal(const TensorProto& proto, const std::string& f
 
 bool DTypeOfOnnx(int onnx_type, DType* dtype) {
   switch (onnx_type) {
-    case TensorProto::FLOAT: *dtype = DType::kFloat32; return true;
+    case TensorProto::FLOAT:
+    case TensorProto::DOUBLE:
+    case TensorProto::FLOAT16:
+    case TensorProto::BFLOAT16: *dtype = DType::kFloat32; return true;
     case TensorProto::INT64: *dtype = DType::kInt64; return true;
     case TensorProto::INT32: *dtype = DType::kInt32; return true;
     case TensorProto::UINT8: *dtype = DType::kUint8; return true;
@@ -182,7 +185,8 @@ absl::StatusOr<Tensor> ConstantReader::Read(const TensorProto& proto, std::strin
                                        : "a constant of element type " + OnnxTypeName(proto.data_type());
     return tensor;
   }
-  if (!DTypeOfOnnx(proto.data_type(), &tensor.dtype)) tensor.dtype = DType::kFloat32;
+  const bool known_type = DTypeOfOnnx(proto.data_type(), &tensor.dtype);
+  static_cast<void>(known_type);  // it has a raw size
 
   const size_t count = static_cast<size_t>(elements);
   const size_t element_size = std::max(raw_size, DTypeSize(tensor.dtype));

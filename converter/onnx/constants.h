@@ -13,8 +13,7 @@
 
 namespace tally {
 
-// Our element type for ONNX's; false when we have none. 16-bit and 64-bit floats of constants become float32, but as
-// the type of an input or of a Cast they have no counterpart.
+// Our element type for ONNX's; false when we have none. 16-bit and 64-bit floats become float32.
 bool DTypeOfOnnx(int onnx_type, DType* dtype);
 // "FLOAT16"; a number for values that ONNX does not define.
 std::string OnnxTypeName(int onnx_type);

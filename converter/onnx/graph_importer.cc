@@ -16,18 +16,6 @@ absl::Status Bad(const std::string& what, const std::string& name, const std::st
   return MakeError(ErrorId::kBadOnnx, detail, {"", "", -1, what + " " + Quoted(name)});
 }
 
-// The element types of docs/operators.md, of a node's first input.
-bool TakesElementType(const std::string& op, DType dtype) {
-  constexpr const char* kAny[] = {"Cast",  "Concat", "Flatten", "Gather",  "Identity",  "Pad",      "Reshape",
-                                  "Shape", "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
-  if (dtype == DType::kFloat32) return true;
-  for (const char* any : kAny) {
-    if (op == any) return true;
-  }
-  const bool arithmetic = op == "Add" || op == "Sub" || op == "Mul" || op == "Div";
-  return arithmetic && (dtype == DType::kInt64 || dtype == DType::kInt32);
-}
-
 bool IsOnnxDomain(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
 
 }  // namespace
@@ -37,23 +25,28 @@ absl::StatusOr<Graph> GraphImporter::Import(onnx::GraphProto* proto) {
   TALLY_RETURN_IF_ERROR(CountUses(*proto));
   TALLY_RETURN_IF_ERROR(AddInitializers(proto));
   TALLY_RETURN_IF_ERROR(AddInputs(*proto));
+  types_.emplace(graph_, 0);
+  other_types_.emplace(graph_, 1);
   TALLY_RETURN_IF_ERROR(AddNodes(proto));
   TALLY_RETURN_IF_ERROR(AddOutputs(*proto));
   TALLY_RETURN_IF_ERROR(CheckWeightsAreFinite());
-  if (offenders_.empty()) CheckTypes();
   return std::move(graph_);
 }
 
 absl::Status GraphImporter::CountUses(const onnx::GraphProto& proto) {
-  if (proto.node_size() > kMaxNodes) {
-    return MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxNodes) + " nodes, found " +
-                                               std::to_string(proto.node_size()));
+  num_nodes_ += proto.node_size();
+  if (num_nodes_ > kMaxNodes) {
+    return MakeError(ErrorId::kLimitCount,
+                     "expected at most " + std::to_string(kMaxNodes) + " nodes, found " + std::to_string(num_nodes_));
   }
   for (const onnx::NodeProto& node : proto.node()) {
     for (const std::string& input : node.input()) ++uses_[input];
     // Names that our nodes must not get: those of other nodes.
     if (!node.name().empty()) node_names_.Take(node.name());
     for (const std::string& output : node.output()) tensor_names_.Take(output);
+    for (const onnx::AttributeProto& a : node.attribute()) {
+      if (a.has_g()) TALLY_RETURN_IF_ERROR(CountUses(a.g()));
+    }
   }
   for (const onnx::TensorProto& tensor : proto.initializer()) tensor_names_.Take(tensor.name());
   for (const onnx::ValueInfoProto& input : proto.input()) tensor_names_.Take(input.name());
@@ -81,6 +74,7 @@ absl::Status GraphImporter::DefineConstant(const std::string& name, const onnx::
   if (!unsupported.empty()) offenders_.Add(what, unsupported, name);
   TALLY_ASSIGN_OR_RETURN(const int index, Define(name, std::move(*tensor)));
   known_[static_cast<size_t>(index)] = true;
+  declared_[index] = proto.data_type();
   return absl::OkStatus();
 }
 
@@ -114,20 +108,19 @@ absl::Status GraphImporter::AddInputs(const onnx::GraphProto& proto) {
     }
     Tensor tensor;
     const onnx::TypeProto& type = input.type();
+    std::string unsupported;
     if (!type.has_tensor_type()) {
-      offenders_.Add("input", "not a tensor", input.name());
+      unsupported = "not a tensor";
     } else if (!DTypeOfOnnx(type.tensor_type().elem_type(), &tensor.dtype)) {
-      offenders_.Add("input", "element type " + OnnxTypeName(type.tensor_type().elem_type()), input.name());
+      unsupported = "element type " + OnnxTypeName(type.tensor_type().elem_type());
     } else if (!type.tensor_type().has_shape()) {
-      offenders_.Add("input", "no shape", input.name());
+      unsupported = "no shape";
+    } else if (type.tensor_type().shape().dim_size() > kMaxRank) {
+      unsupported = "rank " + std::to_string(type.tensor_type().shape().dim_size()) + " (at most " +
+                    std::to_string(kMaxRank) + ")";
     }
+    if (!unsupported.empty()) offenders_.Add("input", unsupported, input.name());
     const onnx::TensorShapeProto& shape = type.tensor_type().shape();
-    if (shape.dim_size() > kMaxRank) {
-      return MakeError(
-          ErrorId::kLimitCount,
-          "rank: expected at most " + std::to_string(kMaxRank) + ", found " + std::to_string(shape.dim_size()),
-          {"", "", -1, "input " + Quoted(input.name())});
-    }
     for (const onnx::TensorShapeProto::Dimension& dim : shape.dim()) {
       if (dim.dim_value() > kMaxExtent) {
         return MakeError(
@@ -146,6 +139,8 @@ absl::Status GraphImporter::AddInputs(const onnx::GraphProto& proto) {
       }
     }
     TALLY_ASSIGN_OR_RETURN(const int index, Define(input.name(), std::move(tensor)));
+    declared_[index] = type.tensor_type().elem_type();
+    if (!unsupported.empty()) unread_[index] = unsupported;
     graph_.inputs.push_back(index);
   }
   for (const auto& [index, axis] : unnamed) {
@@ -194,6 +189,36 @@ absl::Status GraphImporter::AddConstantNode(const onnx::NodeProto& proto) {
   return DefineConstant(proto.output(0), tensor, "constant");
 }
 
+absl::Status GraphImporter::AddIf(onnx::NodeProto* proto, NodeImport* node) {
+  const Tensor* condition = node->has_input(0) ? types_->value(node->input(0)) : nullptr;
+  const Tensor* other = node->has_input(0) ? other_types_->value(node->input(0)) : nullptr;
+  const auto is_true = [](const Tensor& t) { return t.data.as<uint8_t>()[0] != 0; };
+  if (condition == nullptr || other == nullptr || condition->dtype != DType::kBool || condition->elements() != 1 ||
+      other->elements() != 1 || is_true(*condition) != is_true(*other)) {
+    node->Unsupported("a condition that is not constant");
+    return node->Finish();
+  }
+  node->Ignore("then_branch");
+  node->Ignore("else_branch");
+  const char* const name = is_true(*condition) ? "then_branch" : "else_branch";
+  onnx::GraphProto* branch = nullptr;
+  for (onnx::AttributeProto& a : *proto->mutable_attribute()) {
+    if (a.name() == name && a.has_g()) branch = a.mutable_g();
+  }
+  if (branch == nullptr || branch->output_size() != proto->output_size()) {
+    return Bad("node", proto->name(), std::string("If: expected a ") + name + " with as many outputs as the node");
+  }
+  // Names are unique over a graph and its branches, so the branch simply becomes part of the graph.
+  TALLY_RETURN_IF_ERROR(AddInitializers(branch));
+  TALLY_RETURN_IF_ERROR(AddNodes(branch));
+  for (int i = 0; i < branch->output_size(); ++i) {
+    const auto found = values_.find(branch->output(i).name());
+    if (found == values_.end()) return Bad("output", branch->output(i).name(), "nothing produces it");
+    node->EmitOutput(static_cast<size_t>(i), node->MakeNode("Identity", {found->second}));
+  }
+  return node->Finish();
+}
+
 absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
   const std::string op = proto->op_type();
   const bool ours = IsOnnxDomain(proto->domain());
@@ -217,6 +242,12 @@ absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
     inputs.push_back(found->second);
   }
   NodeImport node(this, proto, name, std::move(inputs));
+  for (size_t i = 0; i < node.num_inputs(); ++i) {
+    if (const auto found = unread_.find(node.input(i)); found != unread_.end()) {
+      node.Unsupported("input " + std::to_string(i) + ": " + found->second);
+    }
+  }
+  if (ours && op == "If") return AddIf(proto, &node);
   const OperatorImport* row = ours ? FindOperatorImport(op) : nullptr;
   if (row == nullptr) {
     const std::string label = op.empty() ? "node" : op;
@@ -236,6 +267,12 @@ absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
   if (node.num_outputs() == 0) node.Fail("expected an output");
   if (node.num_outputs() > static_cast<size_t>(kMaxTensors) - std::min<size_t>(kMaxTensors, graph_.tensors.size())) {
     return MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxTensors) + " tensors");
+  }
+  for (size_t i = 0; i < node.num_inputs(); ++i) {
+    if ((row->known >> i & 1) != 0) node.RequireKnown(i, "a value that shapes follow from");
+  }
+  if (opset_ >= 1 && opset_ < row->since) {
+    node.Unsupported("of opset " + std::to_string(opset_) + " (supported from " + std::to_string(row->since) + " on)");
   }
   if (node.ok()) row->import(node);
   return node.Finish();
@@ -291,41 +328,6 @@ absl::Status GraphImporter::CheckWeightsAreFinite() const {
     }
   }
   return absl::OkStatus();
-}
-
-void GraphImporter::CheckTypes() {
-  TypeInference first(graph_, 0), second(graph_, 1);
-  size_t next = 0;
-  for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-    Node& node = graph_.nodes[n];
-    if (next < pending_splits_.size() && pending_splits_[next].node == n) {
-      ResolveSplit(&node, pending_splits_[next++].parts, first, second);
-    }
-    first.Visit(node);
-    second.Visit(node);
-    const TensorType* type = node.inputs.empty() || node.inputs[0] < 0 ? nullptr : first.type(node.inputs[0]);
-    if (type != nullptr && !TakesElementType(node.op, type->dtype)) {
-      offenders_.Add(node.op, std::string("element type ") + DTypeName(type->dtype), node.name);
-    }
-  }
-}
-
-void GraphImporter::ResolveSplit(Node* node, size_t outputs, const TypeInference& first, const TypeInference& second) {
-  const TensorType* a = first.type(node->inputs[0]);
-  const TensorType* b = second.type(node->inputs[0]);
-  const int64_t parts = static_cast<int64_t>(outputs);
-  int64_t axis = node->GetInt("axis", 0);
-  if (a != nullptr && axis < 0) axis += static_cast<int64_t>(a->shape.size());
-  if (a == nullptr || axis < 0 || axis >= static_cast<int64_t>(a->shape.size())) {
-    return offenders_.Add("Split", "equal parts of an unknown extent", node->name);
-  }
-  const int64_t extent = a->shape[static_cast<size_t>(axis)];
-  // Unknown under the second binding alone: the model holds for one batch size only, and that is the first's.
-  if (b != nullptr && b->shape[static_cast<size_t>(axis)] != extent) {
-    return offenders_.Add("Split", "equal parts of a dynamic extent", node->name);
-  }
-  if (extent % parts != 0) return offenders_.Add("Split", "unequal parts without sizes", node->name);
-  node->SetInts("split", std::vector<int64_t>(outputs, extent / parts));
 }
 
 }  // namespace tally

@@ -4,6 +4,7 @@
 #define TALLY_CONVERTER_ONNX_GRAPH_IMPORTER_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -19,6 +20,8 @@
 #include "onnx/onnx_pb.h"
 
 namespace tally {
+
+class NodeImport;
 
 class GraphImporter {
  public:
@@ -36,23 +39,15 @@ class GraphImporter {
  private:
   friend class NodeImport;
 
-  // A Split that gave no sizes: equal parts of an extent that follows from the graph.
-  struct PendingSplit {
-    size_t node;
-    size_t parts;
-  };
-
   absl::Status CountUses(const onnx::GraphProto& proto);
   absl::Status AddInitializers(onnx::GraphProto* proto);
   absl::Status AddInputs(const onnx::GraphProto& proto);
   absl::Status AddNodes(onnx::GraphProto* proto);
   absl::Status AddNode(onnx::NodeProto* proto);
+  // The branch that a constant condition takes; any other is unsupported.
+  absl::Status AddIf(onnx::NodeProto* proto, NodeImport* node);
   absl::Status AddOutputs(const onnx::GraphProto& proto);
   absl::Status CheckWeightsAreFinite() const;
-  // Element types that operators do not take become offenders; Splits without sizes get them.
-  void CheckTypes();
-  void ResolveSplit(Node* node, size_t outputs, const TypeInference& first, const TypeInference& second);
-
   // A new named value; kBadOnnx when the name exists.
   absl::StatusOr<int> Define(const std::string& name, Tensor tensor);
   // Reads a constant and defines it under `name`.
@@ -72,6 +67,7 @@ class GraphImporter {
   ConstantReader constants_;
   Offenders offenders_;
   Graph graph_;
+  int64_t num_nodes_ = 0;  // in the file, branches included
   NameSet node_names_;
   std::unordered_set<std::string> given_names_;  // of nodes, as far as they are imported
   NameSet tensor_names_;
@@ -81,7 +77,11 @@ class GraphImporter {
   std::map<std::pair<int, double>, int> transposed_;  // (matrix, factor) -> transposed copy
   std::map<std::pair<int, double>, int> scaled_;      // (tensor, factor) -> scaled copy
   std::vector<bool> known_;                           // per tensor: its value is known before the run
-  std::vector<PendingSplit> pending_splits_;
+  std::unordered_map<int, int> declared_;             // inputs and constants: ONNX's element type
+  std::unordered_map<int, std::string> unread_;       // inputs of the model that are not supported: why
+  // Types of what is imported so far, under two bindings of the symbols; made when the inputs are known.
+  std::optional<TypeInference> types_;
+  std::optional<TypeInference> other_types_;
 };
 
 }  // namespace tally

@@ -64,7 +64,8 @@ absl::StatusOr<int64_t> ReadOpset(const onnx::ModelProto& model, Offenders* offe
     }
     opset = import.version();
   }
-  if (opset < kMinOpset || opset > kMaxOpset) {
+  // An operator of an old one is refused by name.
+  if (opset < 1 || opset > kMaxOpset) {
     offenders->Add("ai.onnx opset " + (opset < 0 ? "(none)" : std::to_string(opset)),
                    "supported are " + std::to_string(kMinOpset) + " to " + std::to_string(kMaxOpset), "");
   }

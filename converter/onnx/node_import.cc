@@ -1,8 +1,12 @@
 #include "converter/onnx/node_import.h"
 
+#include <sstream>
 #include <utility>
 
 #include "format/error.h"
+#include "runtime/ops/attributes.h"
+#include "runtime/ops/element_types.h"
+#include "runtime/ops/op.h"
 
 namespace tally {
 namespace {
@@ -58,6 +62,11 @@ const AttributeProto* NodeImport::Find(const char* attribute, AttributeProto::At
   return nullptr;
 }
 
+std::vector<std::string> NodeImport::Strings(const char* attribute) {
+  const AttributeProto* a = Find(attribute, AttributeProto::STRINGS);
+  return a == nullptr ? std::vector<std::string>() : std::vector<std::string>(a->strings().begin(), a->strings().end());
+}
+
 bool NodeImport::Has(const char* attribute) const {
   for (const AttributeProto& a : proto_.attribute()) {
     if (a.name() == attribute) return true;
@@ -78,6 +87,11 @@ float NodeImport::Float(const char* attribute, float absent) {
 std::vector<int64_t> NodeImport::Ints(const char* attribute) {
   const AttributeProto* a = Find(attribute, AttributeProto::INTS);
   return a == nullptr ? std::vector<int64_t>() : std::vector<int64_t>(a->ints().begin(), a->ints().end());
+}
+
+std::vector<float> NodeImport::Floats(const char* attribute) {
+  const AttributeProto* a = Find(attribute, AttributeProto::FLOATS);
+  return a == nullptr ? std::vector<float>() : std::vector<float>(a->floats().begin(), a->floats().end());
 }
 
 std::string NodeImport::String(const char* attribute, const std::string& absent) {
@@ -121,6 +135,18 @@ void NodeImport::CopyString(const char* attribute, Node* node) {
   if (Has(attribute)) node->SetString(attribute, String(attribute, ""));
 }
 
+void NodeImport::CopyAttributes(Node* node) {
+  std::istringstream spec(FindOp(node->op)->attributes);
+  for (std::string entry; spec >> entry;) {
+    const std::string name = entry.substr(0, entry.find(':'));
+    const std::string kind = entry.substr(entry.find(':') + 1);
+    if (kind == "int" || kind == "flag") CopyInt(name.c_str(), node);
+    if (kind == "ints") CopyInts(name.c_str(), node);
+    if (kind == "float") CopyFloat(name.c_str(), node);
+    if (kind == "string") CopyString(name.c_str(), node);
+  }
+}
+
 bool NodeImport::InputsKnown(const Node& node) const {
   if (node.op == "Shape") return true;
   for (int t : node.inputs) {
@@ -137,9 +163,20 @@ int NodeImport::NewTensor(const std::string& suffix, bool known) {
 
 void NodeImport::Emit(Node node, size_t outputs) {
   node.name = name_;
+  MakeOutputs(&node, 0, outputs);
+}
+
+void NodeImport::EmitOutput(size_t i, Node node) {
+  if (!output_used(i)) return;
+  node.name = i == 0 ? name_ : importer_.node_names_.Unique(name_ + "_" + std::to_string(i));
+  MakeOutputs(&node, i, i + 1);
+}
+
+void NodeImport::MakeOutputs(Node* unfinished, size_t first, size_t last) {
+  Node& node = *unfinished;
   const bool known = InputsKnown(node);
-  made_outputs_ = outputs;
-  for (size_t i = 0; i < outputs; ++i) {
+  made_outputs_ = std::max(made_outputs_, last);
+  for (size_t i = first; i < last; ++i) {
     const std::string& name = i < num_outputs() ? proto_.output(static_cast<int>(i)) : std::string();
     if (name.empty()) {
       node.outputs.push_back(NewTensor("unused", known));
@@ -153,25 +190,69 @@ void NodeImport::Emit(Node node, size_t outputs) {
     importer_.known_[static_cast<size_t>(*tensor)] = known;
     node.outputs.push_back(*tensor);
   }
-  importer_.graph_.nodes.push_back(std::move(node));
+  Append(std::move(node));
 }
 
-int NodeImport::EmitPart(Node node, const std::string& suffix) {
+std::vector<int> NodeImport::EmitParts(Node node, const std::string& suffix, size_t outputs) {
   // One ONNX node may ask for many (Sum).
   if (importer_.graph_.nodes.size() >= static_cast<size_t>(kMaxNodes)) {
     status_ = MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxNodes) + " nodes");
-    return -1;
+    return std::vector<int>(outputs, -1);
   }
   node.name = importer_.node_names_.Unique(name_ + "_" + suffix);
-  const int output = NewTensor(suffix, InputsKnown(node));
-  node.outputs = {output};
-  importer_.graph_.nodes.push_back(std::move(node));
-  return output;
+  const bool known = InputsKnown(node);
+  for (size_t i = 0; i < outputs; ++i) node.outputs.push_back(NewTensor(suffix, known));
+  const std::vector<int> made = node.outputs;
+  Append(std::move(node));
+  return made;
 }
 
-void NodeImport::EmitSplitIntoEqualParts(Node node) {
-  Emit(std::move(node), num_outputs());
-  importer_.pending_splits_.push_back({importer_.graph_.nodes.size() - 1, num_outputs()});
+void NodeImport::Append(Node node) {
+  importer_.types_->Visit(node);
+  importer_.other_types_->Visit(node);
+  const TensorType* first = node.inputs.empty() ? nullptr : type(node.inputs[0]);
+  if (first != nullptr && (FindOp(node.op)->types & TypeBit(first->dtype)) == 0) {
+    Unsupported(std::string("element type ") + DTypeName(first->dtype));
+  }
+  importer_.graph_.nodes.push_back(std::move(node));
+}
+
+int NodeImport::Rank(size_t i) {
+  const TensorType* known = input_type(i);
+  if (known != nullptr) return static_cast<int>(known->shape.size());
+  Unsupported("input " + std::to_string(i) + " of unknown rank");
+  return -1;
+}
+
+int64_t NodeImport::FixedExtent(int64_t axis) {
+  const TensorType* a = input_type(0);
+  const TensorType* b = importer_.other_types_->type(input(0));
+  size_t normalized = 0;
+  if (a == nullptr || !NormalizeAxis(axis, a->shape.size(), &normalized)) {
+    Unsupported("an unknown extent of axis " + std::to_string(axis));
+    return -1;
+  }
+  const int64_t extent = a->shape[normalized];
+  // Unknown under the second binding alone: the model holds for one batch size only, and that is the first's.
+  if (b == nullptr || b->shape[normalized] == extent) return extent;
+  Unsupported("a dynamic extent of axis " + std::to_string(axis));
+  return -1;
+}
+
+int NodeImport::AddTensorAttribute(const char* attribute) {
+  const AttributeProto* a = Find(attribute, AttributeProto::TENSOR);
+  if (a == nullptr) return -1;
+  std::string unsupported;
+  absl::StatusOr<Tensor> tensor = importer_.constants_.Read(a->t(), &unsupported);
+  if (!tensor.ok()) {
+    if (status_.ok()) status_ = tensor.status();
+    return -1;
+  }
+  if (!unsupported.empty()) {
+    Unsupported(unsupported);
+    return -1;
+  }
+  return AddConstant(attribute, std::move(*tensor));
 }
 
 int NodeImport::AddConstant(const std::string& suffix, Tensor tensor) {
@@ -187,6 +268,13 @@ int NodeImport::AddFloat(const std::string& suffix, float value) {
   float* to = nullptr;
   Tensor tensor = MakeFloatConstant("", {}, &to);
   *to = value;
+  return AddConstant(suffix, std::move(tensor));
+}
+
+int NodeImport::AddFloats(const std::string& suffix, const std::vector<float>& values) {
+  float* to = nullptr;
+  Tensor tensor = MakeFloatConstant("", {static_cast<int64_t>(values.size())}, &to);
+  std::copy(values.begin(), values.end(), to);
   return AddConstant(suffix, std::move(tensor));
 }
 

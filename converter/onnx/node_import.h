@@ -38,6 +38,17 @@ class NodeImport {
   std::optional<std::vector<int64_t>> constant_ints(size_t i) const;
   // A float32 constant of one element.
   std::optional<float> constant_float(size_t i) const;
+  // The type of input i or of a tensor made so far, where it follows from the graph; shapes with trial extents for
+  // symbols. Null: unknown.
+  const TensorType* type(int tensor) const { return tensor < 0 ? nullptr : importer_.types_->type(tensor); }
+  const TensorType* input_type(size_t i) const { return type(input(i)); }
+  // The element type that the file declares for input i, 0 where it declares none.
+  int OnnxType(size_t i) const {
+    const auto found = importer_.declared_.find(input(i));
+    return found == importer_.declared_.end() ? 0 : found->second;
+  }
+  // Rank of input i; Unsupported() and -1 when it is unknown.
+  int Rank(size_t i);
   // Unsupported() unless the input is absent or its value is known before the run.
   void RequireKnown(size_t i, const char* what);
 
@@ -50,7 +61,9 @@ class NodeImport {
   int64_t Int(const char* attribute, int64_t absent);
   float Float(const char* attribute, float absent);
   std::vector<int64_t> Ints(const char* attribute);
+  std::vector<float> Floats(const char* attribute);
   std::string String(const char* attribute, const std::string& absent);
+  std::vector<std::string> Strings(const char* attribute);
   void Ignore(const char* attribute) { asked_for_.insert(attribute); }
 
   bool ok() const { return status_.ok(); }
@@ -65,16 +78,26 @@ class NodeImport {
   void CopyInts(const char* attribute, Node* node);
   void CopyFloat(const char* attribute, Node* node);
   void CopyString(const char* attribute, Node* node);
-  // The node that makes the ONNX node's first `outputs` outputs.
+  // Those that `node`'s operator has, of the same name and kind.
+  void CopyAttributes(Node* node);
+  // The node that makes the ONNX node's first `outputs` outputs; further ones, which it has beyond them, too.
   void Emit(Node node, size_t outputs = 1);
+  // A node that makes output i alone, of an ONNX node that becomes several; nothing when nobody reads the output.
+  void EmitOutput(size_t i, Node node);
   // A node in between; returns the tensor that it makes.
-  int EmitPart(Node node, const std::string& suffix);
-  // Splits without sizes are completed when the whole graph is there.
-  void EmitSplitIntoEqualParts(Node node);
+  int EmitPart(Node node, const std::string& suffix) { return EmitParts(std::move(node), suffix, 1)[0]; }
+  std::vector<int> EmitParts(Node node, const std::string& suffix, size_t outputs);
+  // A node without attributes in between; its suffix is the operator.
+  int Part(const char* op, std::vector<int> inputs) { return EmitPart(MakeNode(op, std::move(inputs)), op); }
+  // The extent of input 0 along `axis` where it is the same for all values of the symbols, else -1 (Unsupported()).
+  int64_t FixedExtent(int64_t axis);
 
   int AddConstant(const std::string& suffix, Tensor tensor);
   int AddInts(const std::string& suffix, const std::vector<int64_t>& values);
   int AddFloat(const std::string& suffix, float value);  // a scalar
+  int AddFloats(const std::string& suffix, const std::vector<float>& values);
+  // Reads a tensor attribute as a constant; -1 (and Fail() or Unsupported()) when that does not work.
+  int AddTensorAttribute(const char* attribute);
   // Input i, a float32 matrix, transposed or not, times `factor`: the same constant when that changes nothing, and one
   // copy for all nodes that ask for the same.
   int Matrix(size_t i, bool transposed, float factor);
@@ -85,6 +108,10 @@ class NodeImport {
  private:
   const onnx::AttributeProto* Find(const char* attribute, onnx::AttributeProto::AttributeType type);
   bool InputsKnown(const Node& node) const;
+  // Gives the node the ONNX node's outputs first .. last - 1 and appends it.
+  void MakeOutputs(Node* node, size_t first, size_t last);
+  // Appends the node to the graph and infers its types.
+  void Append(Node node);
   int NewTensor(const std::string& suffix, bool known);
 
   GraphImporter& importer_;

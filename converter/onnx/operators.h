@@ -4,42 +4,65 @@
 #define TALLY_CONVERTER_ONNX_OPERATORS_H_
 
 #include <string>
+#include <vector>
 
 #include "converter/onnx/node_import.h"
 
 namespace tally {
 
-inline constexpr int64_t kMinOpset = 7;   // before it, broadcasting was an attribute
-inline constexpr int64_t kMaxOpset = 17;  // the newest that libonnx 1.12 describes
+inline constexpr int64_t kMinOpset = 6;   // the last in which broadcasting was an attribute; OperatorImport::since
+inline constexpr int64_t kMaxOpset = 21;  // libonnx 1.12 describes 17; what changed since is known to the importers
 
 struct OperatorImport {
   const char* name;
   int min_inputs;  // these must be present
   int max_inputs;  // -1: any number
   void (*import)(NodeImport& node);
+  unsigned known = 0;         // inputs whose values must be known before the run, one bit each
+  const char* refuses = "";   // forms that are refused, for docs/operators.md
+  int64_t since = kMinOpset;  // the oldest opset that is imported: 1 where nothing but types has changed since
 };
 
 // Null: not supported.
 const OperatorImport* FindOperatorImport(const std::string& name);
+// All of them, sorted by name.
+std::vector<const OperatorImport*> AllOperatorImports();
 
-// operators_layers.cc
+// Same name, inputs and meaning as our operator, whose attributes are ONNX's.
+void ImportSame(NodeImport& node);
+
+// operators_windows.cc
 void ImportConv(NodeImport& node);
-void ImportGemm(NodeImport& node);
+void ImportConvTranspose(NodeImport& node);
 void ImportAveragePool(NodeImport& node);
 void ImportMaxPool(NodeImport& node);
+void ImportResize(NodeImport& node);  // and Upsample
+
+// operators_layers.cc
+void ImportGemm(NodeImport& node);
 void ImportBatchNormalization(NodeImport& node);
+void ImportGroupNormalization(NodeImport& node);
+void ImportLayerNormalization(NodeImport& node);
 void ImportDropout(NodeImport& node);
 
 // operators_math.cc
-void ImportSame(NodeImport& node);  // same name, inputs and meaning in every opset, no attributes
 void ImportClip(NodeImport& node);
-void ImportHardSigmoid(NodeImport& node);
-void ImportLeakyRelu(NodeImport& node);
-void ImportMaxMin(NodeImport& node);
-void ImportSum(NodeImport& node);
+void ImportChain(NodeImport& node);
+void ImportMean(NodeImport& node);
+void ImportPRelu(NodeImport& node);
 void ImportSoftmax(NodeImport& node);
-void ImportReduceMean(NodeImport& node);
+void ImportReduce(NodeImport& node);
+void ImportReduceFunction(NodeImport& node);
 void ImportCast(NodeImport& node);
+void ImportCastLike(NodeImport& node);
+void ImportGelu(NodeImport& node);
+void ImportMish(NodeImport& node);
+void ImportMeanVarianceNormalization(NodeImport& node);
+void ImportLpNormalization(NodeImport& node);
+void ImportDynamicQuantizeLinear(NodeImport& node);
+
+void ImportEinsum(NodeImport& node);     // operators_einsum.cc
+void ImportRecurrent(NodeImport& node);  // LSTM, GRU, RNN: operators_recurrent.cc
 
 // operators_data.cc
 void ImportConcat(NodeImport& node);
@@ -47,11 +70,12 @@ void ImportSplit(NodeImport& node);
 void ImportSlice(NodeImport& node);
 void ImportPad(NodeImport& node);
 void ImportReshape(NodeImport& node);
-void ImportFlatten(NodeImport& node);
 void ImportSqueeze(NodeImport& node);
-void ImportTranspose(NodeImport& node);
-void ImportGather(NodeImport& node);
-void ImportShape(NodeImport& node);
+void ImportSize(NodeImport& node);
+void ImportConstantOfShape(NodeImport& node);
+void ImportEyeLike(NodeImport& node);
+void ImportScatter(NodeImport& node);
+void ImportTopK(NodeImport& node);
 
 }  // namespace tally
 

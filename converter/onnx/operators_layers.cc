@@ -1,4 +1,4 @@
-// Convolution, fully connected layers, pools, and what exists for training only.
+// Fully connected layers, normalisation, and what exists for training only.
 #include <cmath>
 #include <utility>
 
@@ -6,13 +6,6 @@
 
 namespace tally {
 namespace {
-
-// Convolutions and pools have 1 or 2 spatial axes here.
-bool CheckSpatialAxes(NodeImport& n, size_t axes) {
-  if (axes == 1 || axes == 2) return true;
-  n.Unsupported(std::to_string(axes) + "-D (supported: 1-D and 2-D)");
-  return false;
-}
 
 // C of a Gemm as one float per output, times beta. False when it varies along anything else, or is no constant.
 bool BiasOfC(const Tensor* c, int64_t outputs, float beta, Tensor* bias) {
@@ -37,47 +30,14 @@ int TransposedPart(NodeImport& n, int tensor, const std::string& suffix) {
   return n.EmitPart(std::move(transpose), suffix);
 }
 
-void ImportPool(NodeImport& n, Node node) {
-  const std::vector<int64_t> kernel = n.Ints("kernel_shape");
-  if (kernel.empty()) return n.Fail("attribute kernel_shape is missing");
-  if (!CheckSpatialAxes(n, kernel.size())) return;
-  node.SetInts("kernel_shape", kernel);
-  n.CopyInts("strides", &node);
-  n.CopyInts("pads", &node);
-  n.CopyString("auto_pad", &node);
-  n.CopyInt("ceil_mode", &node);
-  n.Emit(std::move(node));
-}
-
 }  // namespace
-
-void ImportConv(NodeImport& n) {
-  Node node = n.MakeNode("Conv", {n.input(0), n.input(1), n.input(2)});
-  const std::vector<int64_t> kernel = n.Ints("kernel_shape");
-  if (const Tensor* weight = n.constant(1)) {
-    const size_t rank = weight->shape.size();
-    if (rank < 3) return n.Fail("weight: expected rank 3 or more, found " + ShapeString(weight->shape));
-    if (!CheckSpatialAxes(n, rank - 2)) return;
-    if (!kernel.empty() && Shape(weight->shape.begin() + 2, weight->shape.end()) != kernel) {
-      return n.Fail("kernel_shape: expected the weight's " + ShapeString(weight->shape) +
-                    " without its first two, found " + ShapeString(kernel));
-    }
-  } else if (!kernel.empty() && !CheckSpatialAxes(n, kernel.size())) {
-    return;
-  }
-  n.CopyInts("strides", &node);
-  n.CopyInts("pads", &node);
-  n.CopyInts("dilations", &node);
-  n.CopyInt("group", &node);
-  n.CopyString("auto_pad", &node);
-  n.Emit(std::move(node));
-}
 
 void ImportGemm(NodeImport& n) {
   const float alpha = n.Float("alpha", 1.0f);
   const float beta = n.Float("beta", 1.0f);
   const bool transpose_a = n.Int("transA", 0) != 0;
   const bool transpose_b = n.Int("transB", 0) != 0;
+  if (n.opset() < 7) n.Ignore("broadcast");
   if (!std::isfinite(alpha) || !std::isfinite(beta)) return n.Fail("expected a finite alpha and beta");
   const int a = transpose_a ? TransposedPart(n, n.input(0), "a") : n.input(0);
 
@@ -106,21 +66,9 @@ void ImportGemm(NodeImport& n) {
   n.Emit(n.MakeNode("Add", {n.EmitPart(std::move(gemm), "product"), addend}));
 }
 
-void ImportAveragePool(NodeImport& n) {
-  Node node = n.MakeNode("AveragePool", {n.input(0)});
-  n.CopyInt("count_include_pad", &node);
-  ImportPool(n, std::move(node));
-}
-
-void ImportMaxPool(NodeImport& n) {
-  Node node = n.MakeNode("MaxPool", {n.input(0)});
-  n.CopyInts("dilations", &node);
-  n.Ignore("storage_order");  // the order of Indices, whose use Finish() refuses
-  ImportPool(n, std::move(node));
-}
-
 void ImportBatchNormalization(NodeImport& n) {
   if (n.Int("training_mode", 0) != 0) return n.Unsupported("training_mode");
+  n.Ignore("is_test");  // before opset 7; running statistics are what there is to use
   if (n.Int("spatial", 1) == 0) return n.Unsupported("spatial 0");
   n.Ignore("momentum");
   Node node = n.MakeNode("BatchNormalization", {n.input(0), n.input(1), n.input(2), n.input(3), n.input(4)});
@@ -128,8 +76,33 @@ void ImportBatchNormalization(NodeImport& n) {
   n.Emit(std::move(node));
 }
 
+void ImportLayerNormalization(NodeImport& n) {
+  n.Ignore("stash_type");  // how precise the statistics are: float32 here
+  ImportSame(n);
+}
+
+// Opset 21 has a scale and bias per channel, opset 18 had them per group.
+void ImportGroupNormalization(NodeImport& n) {
+  n.Ignore("stash_type");
+  if (n.opset() >= 21) return ImportSame(n);
+  const int64_t groups = n.Int("num_groups", 0);
+  const int64_t channels = n.FixedExtent(1);
+  if (channels < 0) return;
+  if (groups < 1 || channels % groups != 0) return n.Fail("num_groups: expected a divisor of the channels");
+  std::vector<int> inputs = {n.input(0)};
+  for (size_t i = 1; i < 3; ++i) {
+    const int column = n.Part("Reshape", {n.input(i), n.AddInts("column", {groups, 1})});
+    const int repeated = n.Part("Expand", {column, n.AddInts("channels", {groups, channels / groups})});
+    inputs.push_back(n.Part("Reshape", {repeated, n.AddInts("flat", {channels})}));
+  }
+  Node node = n.MakeNode("GroupNormalization", std::move(inputs));
+  n.CopyAttributes(&node);
+  n.Emit(std::move(node));
+}
+
 void ImportDropout(NodeImport& n) {
   n.Ignore("ratio");
+  n.Ignore("is_test");
   n.Ignore("seed");
   if (n.has_input(2)) {
     const Tensor* training = n.constant(2);
@@ -138,7 +111,12 @@ void ImportDropout(NodeImport& n) {
       return n.Unsupported("training_mode");
     }
   }
-  n.Emit(n.MakeNode("Identity", {n.input(0)}));
+  n.EmitOutput(0, n.MakeNode("Identity", {n.input(0)}));
+  // Nothing is dropped.
+  if (!n.output_used(1)) return;
+  Node kept = n.MakeNode("Cast", {n.AddFloat("one", 1.0f)});
+  kept.SetString("to", DTypeName(DType::kBool));
+  n.EmitOutput(1, n.MakeNode("Expand", {n.EmitPart(std::move(kept), "kept"), n.Part("Shape", {n.input(0)})}));
 }
 
 }  // namespace tally

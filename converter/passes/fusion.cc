@@ -6,6 +6,7 @@
 #include "converter/passes/graph_util.h"
 #include "converter/passes/passes.h"
 #include "converter/passes/type_inference.h"
+#include "runtime/ops/epilogue.h"
 
 namespace tally {
 namespace {
@@ -15,18 +16,10 @@ bool IsNear(float value, double expected) { return std::fabs(value - expected) <
 // The activation function's parameters as the attribute "activation_params" lists them. False: `node` is none.
 bool ActivationParams(const Node& node, std::vector<float>* params) {
   if (node.inputs.size() != 1 || node.outputs.size() != 1) return false;
-  if (node.op == "Relu" || node.op == "Sigmoid" || node.op == "Tanh" || node.op == "HardSwish") {
-    *params = {};
-  } else if (node.op == "Clip") {
-    *params = {node.GetFloat("min", -INFINITY), node.GetFloat("max", INFINITY)};
-  } else if (node.op == "LeakyRelu") {
-    *params = {node.GetFloat("alpha", 0.01f)};
-  } else if (node.op == "HardSigmoid") {
-    *params = {node.GetFloat("alpha", 0.2f), node.GetFloat("beta", 0.5f)};
-  } else {
-    return false;
-  }
-  return true;
+  const Activation activation = StandaloneActivation(node);
+  *params = {activation.a, activation.b};
+  params->resize(NumActivationParams(activation.kind));
+  return activation.kind != ActivationKind::kNone;
 }
 
 class HardActivationFuser {

@@ -1,4 +1,5 @@
 // Rewrites around Conv and Gemm that change weights and biases.
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <unordered_map>
@@ -71,6 +72,12 @@ bool VariesAlongOutputsOnly(const Node& node, const Shape& shape, int64_t output
   return true;
 }
 
+// Rank of the Conv's or Gemm's output x; -1: unknown.
+int LinearRank(const Graph& graph, const SymbolicTypes& types, const Node& node, int x) {
+  if (node.op == "Gemm") return types.Rank(x);
+  return static_cast<int>(graph.tensors[static_cast<size_t>(node.inputs[1])].shape.size());
+}
+
 struct BatchNorm {
   std::vector<double> scale;
   std::vector<double> shift;
@@ -98,7 +105,7 @@ absl::Status CheckFinite(const float* values, size_t count, const std::string& w
   for (size_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) {
       return MakeError(ErrorId::kNonFiniteWeight,
-                       "folding batch normalization gives " + std::to_string(values[i]) + " at index " +
+                       "folding a scale or batch normalization gives " + std::to_string(values[i]) + " at index " +
                            std::to_string(i) + ", expected a finite value",
                        {"", "", -1, what});
     }
@@ -128,6 +135,8 @@ absl::Status MergeBatchNorm(Graph* graph, NameSet* names, const GraphIndex& inde
   TALLY_RETURN_IF_ERROR(CheckFinite(bias, outputs, what + ": bias"));
   const size_t uses = index.consumers[static_cast<size_t>(node.inputs[1])].size();
   ReplaceConstantInput(graph, names, &node, 1, uses, std::move(new_weight));
+  const bool shifts = std::any_of(norm.shift.begin(), norm.shift.end(), [](double shift) { return shift != 0.0; });
+  if (linear.bias == nullptr && !shifts) return absl::OkStatus();
   SetBias(graph, names, index, &node, std::move(new_bias));
   return absl::OkStatus();
 }
@@ -218,6 +227,44 @@ absl::Status FoldBatchNormalization(Graph* graph) {
   return absl::OkStatus();
 }
 
+absl::Status FuseScale(Graph* graph) {
+  GraphIndex index(*graph);
+  NameSet names = NameSet::OfTensors(*graph);
+  const SymbolicTypes types(*graph);
+  for (size_t n = 0; n < graph->nodes.size(); ++n) {
+    const Node& mul = graph->nodes[n];
+    const bool divide = mul.op == "Div";
+    if ((mul.op != "Mul" && !divide) || mul.inputs.size() != 2 || mul.outputs.size() != 1) continue;
+    for (size_t side = 0; side < (divide ? 1u : 2u); ++side) {
+      const int x = mul.inputs[side];
+      const int constant = mul.inputs[1 - side];
+      const float* values = ConstantFloats(*graph, constant);
+      Linear linear;
+      if (values == nullptr || x < 0 || index.SoleConsumer(x) != static_cast<int>(n) ||
+          !GetLinear(*graph, index.producer[static_cast<size_t>(x)], &linear)) {
+        continue;
+      }
+      const Node& node = graph->nodes[static_cast<size_t>(linear.node)];
+      const Tensor& factor = graph->tensors[static_cast<size_t>(constant)];
+      if (!VariesAlongOutputsOnly(node, factor.shape, linear.outputs, LinearRank(*graph, types, node, x))) continue;
+      const bool single = factor.elements() == 1;
+      BatchNorm norm;
+      for (int64_t o = 0; o < linear.outputs; ++o) {
+        const double value = values[single ? 0 : o];
+        norm.scale.push_back(divide ? 1.0 / value : value);
+        norm.shift.push_back(0.0);
+      }
+      const auto usable = [](double v) { return std::isfinite(v); };
+      if (!std::all_of(norm.scale.begin(), norm.scale.end(), usable)) break;
+      TALLY_RETURN_IF_ERROR(MergeBatchNorm(graph, &names, index, linear, norm));
+      TakeOverOutput(graph, &index, linear.node, static_cast<int>(n));
+      break;
+    }
+  }
+  EraseRemovedNodes(graph);
+  return absl::OkStatus();
+}
+
 absl::Status FuseBias(Graph* graph) {
   GraphIndex index(*graph);
   NameSet names = NameSet::OfTensors(*graph);
@@ -237,9 +284,7 @@ absl::Status FuseBias(Graph* graph) {
       }
       Node& node = graph->nodes[static_cast<size_t>(linear.node)];
       const Tensor& addend = graph->tensors[static_cast<size_t>(constant)];
-      const int rank = node.op == "Conv"
-                           ? static_cast<int>(graph->tensors[static_cast<size_t>(node.inputs[1])].shape.size())
-                           : types.Rank(x);
+      const int rank = LinearRank(*graph, types, node, x);
       if (!VariesAlongOutputsOnly(node, addend.shape, linear.outputs, rank)) continue;
       const bool single = addend.elements() == 1;
       float* bias = nullptr;

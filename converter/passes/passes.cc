@@ -11,10 +11,13 @@ absl::Status RunPasses(Graph* graph) {
       RemoveIdentities,
       FoldConstants,  // exposes weights behind Transpose and Reshape
       CanonicalizeGemm,
+      FuseScale,
       FuseBias,  // a MatMul's Add must be a bias before a BatchNormalization behind it can be folded
       FoldBatchNormalization,
-      FuseBias,  // what is left of a BatchNormalization
+      FuseScale,  // what is left of a BatchNormalization
+      FuseBias,
       FuseHardActivations,
+      FusePatterns,
       FuseResidualAndActivation,
       RemoveDeadCode,
   };

@@ -22,6 +22,10 @@ absl::Status CanonicalizeGemm(Graph* graph);
 // The forms of HardSigmoid and HardSwish that exporters spell out, x * Clip(x + 3, 0, 6) / 6 and relatives, become one
 // node.
 absl::Status FuseHardActivations(Graph* graph);
+// LayerNormalization and Gelu that exporters spell out become one node.
+absl::Status FusePatterns(Graph* graph);
+// Mul or Div by a per-output constant after Conv or Gemm goes into weight and bias (float64).
+absl::Status FuseScale(Graph* graph);
 // Add or Sub of a per-output constant after Conv or Gemm becomes its bias.
 absl::Status FuseBias(Graph* graph);
 // Conv or Gemm whose only consumer is Add with a tensor of the same shape takes it as residual (input 3); then a

@@ -121,7 +121,7 @@ TypeInference::TypeInference(const Graph& graph, int binding) : graph_(graph) {
   }
 }
 
-TypeInference::Entry& TypeInference::At(int tensor) {
+TypeInference::Entry& TypeInference::At(int tensor) const {
   const size_t i = static_cast<size_t>(tensor);
   if (i >= entries_.size()) entries_.resize(graph_.tensors.size());
   Entry& entry = entries_[i];
@@ -131,15 +131,15 @@ TypeInference::Entry& TypeInference::At(int tensor) {
   return entry;
 }
 
-const Tensor* TypeInference::Value(int tensor) const {
+const Tensor* TypeInference::value(int tensor) const {
   const size_t i = static_cast<size_t>(tensor);
   if (graph_.tensors[i].has_data) return &graph_.tensors[i];
   return i < entries_.size() && entries_[i].value ? &*entries_[i].value : nullptr;
 }
 
 const TensorType* TypeInference::type(int tensor) const {
-  const size_t i = static_cast<size_t>(tensor);
-  return i < entries_.size() && entries_[i].type ? &*entries_[i].type : nullptr;
+  const Entry& entry = At(tensor);
+  return entry.type ? &*entry.type : nullptr;
 }
 
 void TypeInference::Visit(const Node& node) {
@@ -150,10 +150,10 @@ void TypeInference::Visit(const Node& node) {
   bool all_values = true;
   for (int input : node.inputs) {
     if (input >= 0 && !At(input).type) return;
-    const Tensor* value = input >= 0 ? Value(input) : nullptr;
-    all_values = all_values && (input < 0 || value != nullptr);
-    values.push_back(value);
-    context.values.push_back(value != nullptr ? value->data.data() : nullptr);
+    const Tensor* known = input >= 0 ? value(input) : nullptr;
+    all_values = all_values && (input < 0 || known != nullptr);
+    values.push_back(known);
+    context.values.push_back(known != nullptr ? known->data.data() : nullptr);
   }
   // Only now, because At() may have grown the table.
   for (int input : node.inputs) context.inputs.push_back(input >= 0 ? &*At(input).type : nullptr);
@@ -198,6 +198,13 @@ bool SymbolicTypes::Same(int a, int b) const {
     if (x == nullptr || y == nullptr || !(*x == *y)) return false;
   }
   return true;
+}
+
+int64_t SymbolicTypes::LastExtent(int tensor) const {
+  const TensorType* a = first_.type(tensor);
+  const TensorType* b = second_.type(tensor);
+  if (a == nullptr || b == nullptr || a->shape.empty() || b->shape.empty()) return -1;
+  return a->shape.back() == b->shape.back() ? a->shape.back() : -1;
 }
 
 int SymbolicTypes::Rank(int tensor) const {

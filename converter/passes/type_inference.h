@@ -4,6 +4,7 @@
 #ifndef TALLY_CONVERTER_PASSES_TYPE_INFERENCE_H_
 #define TALLY_CONVERTER_PASSES_TYPE_INFERENCE_H_
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -38,17 +39,19 @@ class TypeInference {
 
   // Null: unknown.
   const TensorType* type(int tensor) const;
+  // A plain constant, or what followed from shapes. Null: neither.
+  const Tensor* value(int tensor) const;
 
  private:
   struct Entry {
     std::optional<TensorType> type;
     std::optional<Tensor> value;  // computed from shapes
   };
-  const Tensor* Value(int tensor) const;
-  Entry& At(int tensor);
+  Entry& At(int tensor) const;
 
   const Graph& graph_;
-  std::vector<Entry> entries_;  // grows with the graph
+  // Grows with the graph (constants are entered when asked for); a deque, so that what is handed out stays where it is.
+  mutable std::deque<Entry> entries_;
   std::unique_ptr<ThreadPool> pool_;
 };
 
@@ -60,6 +63,8 @@ class SymbolicTypes {
   bool Same(int a, int b) const;
   // -1: unknown.
   int Rank(int tensor) const;
+  // The last extent where it does not depend on a symbol; -1: unknown.
+  int64_t LastExtent(int tensor) const;
 
  private:
   TypeInference first_;

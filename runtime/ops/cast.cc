@@ -1,14 +1,19 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
 #include "format/error.h"
+#include "runtime/ops/attributes.h"
 #include "runtime/ops/evals.h"
+#include "runtime/ops/math.h"
 #include "runtime/ops/movement.h"
 #include "runtime/ops/parallel.h"
 
 namespace tally {
 namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // A bool in memory, kept apart from uint8: any byte but 0 reads as true, only 0 and 1 are written.
 struct Bool {
@@ -33,6 +38,17 @@ To Convert(From value) {
   } else {
     return static_cast<To>(value);  // integers keep their low bits, floats round to nearest
   }
+}
+
+// The nearest float32 that a 16-bit float holds, half to even.
+float RoundToHalf(float x) {
+  const float magnitude = AbsF(x);
+  if (!(magnitude < 65520.0f)) return x != x ? x : x < 0 ? -kInfinity : kInfinity;
+  // Adding a number whose last bit is worth the half's last bit rounds; below 2^-14 that is 2^-24.
+  const uint32_t exponent = std::max(FloatBits(magnitude) >> 23, uint32_t{127 - 14});
+  const float shift = BitsToFloat((exponent + 13) << 23);
+  const float rounded = (magnitude + shift) - shift;
+  return BitsToFloat(FloatBits(rounded) | (FloatBits(x) & kSignBit));
 }
 
 template <typename To, typename From>
@@ -63,13 +79,17 @@ absl::Status CastFrom(const EvalContext& context) {
 absl::Status EvalCast(const EvalContext& context) {
   TALLY_RETURN_IF_ERROR(CheckData(context, 1));
   switch (context.inputs[0].dtype) {
-    case DType::kFloat32: return CastFrom<float>(context);
-    case DType::kInt64: return CastFrom<int64_t>(context);
-    case DType::kInt32: return CastFrom<int32_t>(context);
-    case DType::kUint8: return CastFrom<uint8_t>(context);
-    case DType::kInt8: return CastFrom<int8_t>(context);
-    case DType::kBool: return CastFrom<Bool>(context);
+    case DType::kFloat32: TALLY_RETURN_IF_ERROR(CastFrom<float>(context)); break;
+    case DType::kInt64: TALLY_RETURN_IF_ERROR(CastFrom<int64_t>(context)); break;
+    case DType::kInt32: TALLY_RETURN_IF_ERROR(CastFrom<int32_t>(context)); break;
+    case DType::kUint8: TALLY_RETURN_IF_ERROR(CastFrom<uint8_t>(context)); break;
+    case DType::kInt8: TALLY_RETURN_IF_ERROR(CastFrom<int8_t>(context)); break;
+    case DType::kBool: TALLY_RETURN_IF_ERROR(CastFrom<Bool>(context)); break;
   }
+  if (StringAttribute(context.node, "precision", "").empty()) return absl::OkStatus();
+  float* y = context.outputs[0].as<float>();
+  const int64_t count = ElementsOf(context.outputs[0].shape);
+  for (int64_t i = 0; i < count; ++i) y[i] = RoundToHalf(y[i]);
   return absl::OkStatus();
 }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "format/error.h"
 #include "runtime/ops/attributes.h"
+#include "runtime/ops/elementary.h"
 #include "runtime/ops/math.h"
 #include "runtime/ops/row_table.h"
 
@@ -35,6 +36,15 @@ constexpr Entry kActivations[] = {
     {"Tanh", ActivationKind::kTanh, 0, {"", ""}, {0, 0}},
     {"HardSigmoid", ActivationKind::kHardSigmoid, 2, {"alpha", "beta"}, {0.2f, 0.5f}},
     {"HardSwish", ActivationKind::kHardSwish, 0, {"", ""}, {0, 0}},
+    {"Elu", ActivationKind::kElu, 1, {"alpha", ""}, {1, 0}},
+    {"Selu", ActivationKind::kSelu, 2, {"alpha", "gamma"}, {1.67326319217681884765625f, 1.05070102214813232421875f}},
+    {"Celu", ActivationKind::kCelu, 1, {"alpha", ""}, {1, 0}},
+    {"ThresholdedRelu", ActivationKind::kThresholdedRelu, 1, {"alpha", ""}, {1, 0}},
+    {"Shrink", ActivationKind::kShrink, 2, {"lambd", "bias"}, {0.5f, 0}},
+    {"Softplus", ActivationKind::kSoftplus, 0, {"", ""}, {0, 0}},
+    {"Softsign", ActivationKind::kSoftsign, 0, {"", ""}, {0, 0}},
+    {"Gelu", ActivationKind::kGelu, 0, {"", ""}, {0, 0}},
+    {"GeluTanh", ActivationKind::kGeluTanh, 0, {"", ""}, {0, 0}},
 };
 
 const Entry* FindEntry(std::string_view op) {
@@ -128,6 +138,13 @@ Activation StandaloneActivation(const Node& node) {
           FloatAttribute(node, entry->names[1], entry->defaults[1])};
 }
 
+size_t NumActivationParams(ActivationKind kind) {
+  for (const Entry& entry : kActivations) {
+    if (entry.kind == kind) return entry.params;
+  }
+  return 0;
+}
+
 bool Activation::ClampedRange(float* low, float* high) const {
   if (kind == ActivationKind::kRelu) *low = 0;
   if (kind == ActivationKind::kClip) {
@@ -152,6 +169,26 @@ void ApplyActivation(const Activation& activation, float* values, size_t count) 
       break;
     case ActivationKind::kHardSwish:
       Map(values, count, [](float x) { return x * Clamp(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); });
+      break;
+    case ActivationKind::kElu: Map(values, count, [a](float x) { return x < 0.0f ? a * ExpMinusOneF(x) : x; }); break;
+    case ActivationKind::kSelu:
+      Map(values, count, [a, b](float x) { return b * (x < 0.0f ? a * ExpMinusOneF(x) : x); });
+      break;
+    case ActivationKind::kCelu:
+      Map(values, count, [a](float x) { return x < 0.0f ? a * ExpMinusOneF(x / a) : x; });
+      break;
+    case ActivationKind::kThresholdedRelu: Map(values, count, [a](float x) { return x <= a ? 0.0f : x; }); break;
+    case ActivationKind::kShrink:
+      Map(values, count, [a, b](float x) { return x < -a ? x + b : x > a ? x - b : x != x ? x : 0.0f; });
+      break;
+    case ActivationKind::kSoftplus: Map(values, count, SoftplusF); break;
+    case ActivationKind::kSoftsign: Map(values, count, [](float x) { return x / (1.0f + AbsF(x)); }); break;
+    case ActivationKind::kGelu:
+      Map(values, count, [](float x) { return 0.5f * x * (1.0f + ErfF(x * 0.707106781f)); });
+      break;
+    case ActivationKind::kGeluTanh:
+      Map(values, count,
+          [](float x) { return 0.5f * x * (1.0f + TanhF(0.797884561f * (x + 0.044715f * (x * x * x)))); });
       break;
   }
 }

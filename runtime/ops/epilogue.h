@@ -14,11 +14,29 @@
 
 namespace tally {
 
-enum class ActivationKind : uint8_t { kNone, kRelu, kClip, kLeakyRelu, kSigmoid, kTanh, kHardSigmoid, kHardSwish };
+enum class ActivationKind : uint8_t {
+  kNone,
+  kRelu,
+  kClip,
+  kLeakyRelu,
+  kSigmoid,
+  kTanh,
+  kHardSigmoid,
+  kHardSwish,
+  kElu,
+  kSelu,
+  kCelu,
+  kThresholdedRelu,
+  kShrink,
+  kSoftplus,
+  kSoftsign,
+  kGelu,
+  kGeluTanh,
+};
 
-// The activation function fused into a Conv or Gemm: attribute "activation" (the operator's name: Relu, Clip,
-// LeakyRelu, Sigmoid, Tanh, HardSigmoid, HardSwish) with "activation_params" (floats: Clip min, max; LeakyRelu alpha;
-// HardSigmoid alpha, beta).
+// The activation function fused into a Conv or Gemm: attribute "activation" (the operator's name) with
+// "activation_params", its attributes in the order of docs/operators.md as floats (Clip min, max; LeakyRelu alpha;
+// ...).
 struct Activation {
   ActivationKind kind = ActivationKind::kNone;
   float a = 0;
@@ -32,6 +50,8 @@ absl::StatusOr<Activation> FusedActivation(const Node& node);
 
 // The same of an activation operator that stands alone, from its own attributes; kNone for any other operator.
 Activation StandaloneActivation(const Node& node);
+// Its parameters as "activation_params" lists them: how many of a and b count.
+size_t NumActivationParams(ActivationKind kind);
 
 // In place, over `count` contiguous values; the same function that the stand-alone operators use. NaN stays NaN, as in
 // ONNX Runtime; Relu is Clip from 0 on, and -0 stays -0.

@@ -37,6 +37,22 @@ inline float LaneSum(const float* x, size_t n) {
   return lanes[0];
 }
 
+// Dot product of n values, its products summed in the order of LaneSum.
+inline float LaneDot(const float* x, const float* y, size_t n) {
+  Float4 sum[4] = {};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 4; ++j) sum[j] += Load4(x + i + 4 * j) * Load4(y + i + 4 * j);
+  }
+  float lanes[16];
+  std::memcpy(lanes, sum, sizeof(lanes));
+  for (size_t j = 0; i + j < n; ++j) lanes[j] += x[i + j] * y[i + j];
+  for (size_t width = 8; width > 0; width /= 2) {
+    for (size_t j = 0; j < width; ++j) lanes[j] += lanes[j + width];
+  }
+  return lanes[0];
+}
+
 // Largest of n >= 1 values; NaN if any value is NaN.
 inline float LaneMax(const float* x, size_t n) {
   // NaN replaces the maximum and is never replaced by a number.

@@ -47,19 +47,32 @@ absl::StatusOr<size_t> AxisAttribute(const InferContext& context, const char* na
   return normalized;
 }
 
-absl::StatusOr<absl::Span<const int64_t>> KnownInts(const InferContext& context, size_t i, const char* name) {
-  TALLY_RETURN_IF_ERROR(CheckType(context, i, name, {DType::kInt64}));
+namespace {
+
+template <typename T>
+absl::StatusOr<absl::Span<const T>> KnownVector(const InferContext& context, size_t i, const char* name, DType dtype) {
+  TALLY_RETURN_IF_ERROR(CheckType(context, i, name, {dtype}));
   const Shape& shape = context.inputs[i]->shape;
   if (shape.size() != 1) return BadInput(context, i, name, "rank 1");
   const size_t count = static_cast<size_t>(shape[0]);
-  if (count == 0) return absl::Span<const int64_t>();
+  if (count == 0) return absl::Span<const T>();
   const void* data = i < context.values.size() ? context.values[i] : nullptr;
   if (data == nullptr) {
     return MakeError(ErrorId::kBadNodeInputs,
                      absl::StrCat(context.node.op, ": input ", i, " (", name,
                                   ") depends on the data, expected values known before the run"));
   }
-  return absl::Span<const int64_t>(static_cast<const int64_t*>(data), count);
+  return absl::Span<const T>(static_cast<const T*>(data), count);
+}
+
+}  // namespace
+
+absl::StatusOr<absl::Span<const int64_t>> KnownInts(const InferContext& context, size_t i, const char* name) {
+  return KnownVector<int64_t>(context, i, name, DType::kInt64);
+}
+
+absl::StatusOr<absl::Span<const float>> KnownFloats(const InferContext& context, size_t i, const char* name) {
+  return KnownVector<float>(context, i, name, DType::kFloat32);
 }
 
 absl::StatusOr<std::vector<bool>> KnownAxes(const InferContext& context, size_t i, size_t rank) {

@@ -17,17 +17,47 @@
 
 namespace tally {
 
-// Dot products, windows, arithmetic: infer_compute.cc. One function may serve several operators.
+// One function may serve several operators. Dot products, windows, reductions: infer_compute.cc.
 absl::Status InferConv(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferGemm(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferMatMul(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferRecurrent(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferResize(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferPool(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferGlobalPool(const InferContext& context, std::vector<TensorType>* outputs);
-absl::Status InferActivation(const InferContext& context, std::vector<TensorType>* outputs);
-absl::Status InferArithmetic(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferSoftmax(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferBatchNormalization(const InferContext& context, std::vector<TensorType>* outputs);
-absl::Status InferReduceMean(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferLayerNormalization(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferChannelNormalization(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferLRN(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferReduce(const InferContext& context, std::vector<TensorType>* outputs);
+
+// Element-wise: infer_elementwise.cc.
+absl::Status InferSame(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferPredicate(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferArithmetic(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferComparison(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferPow(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferMod(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferPRelu(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferWhere(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferQuantization(const InferContext& context, std::vector<TensorType>* outputs);
+
+// Indices, searches and repetition: infer_indexed.cc.
+absl::Status InferGatherElements(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferScatterElements(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferGatherND(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferScatterND(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferOneHot(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferReverseSequence(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferArg(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferTopK(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferCumSum(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferExpand(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferTile(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferRange(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferTrilu(const InferContext& context, std::vector<TensorType>* outputs);
+absl::Status InferBlocks(const InferContext& context, std::vector<TensorType>* outputs);
 
 // Data movement and integers: infer_movement.cc.
 absl::Status InferConcat(const InferContext& context, std::vector<TensorType>* outputs);
@@ -38,7 +68,6 @@ absl::Status InferReshape(const InferContext& context, std::vector<TensorType>* 
 absl::Status InferFlatten(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferSqueeze(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferUnsqueeze(const InferContext& context, std::vector<TensorType>* outputs);
-absl::Status InferIdentity(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferTranspose(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferGather(const InferContext& context, std::vector<TensorType>* outputs);
 absl::Status InferShape(const InferContext& context, std::vector<TensorType>* outputs);
@@ -55,8 +84,9 @@ absl::Status CheckType(const InferContext& context, size_t i, const char* name, 
 absl::Status CheckOptionalFloats(const InferContext& context, size_t i, const char* name, const Shape& shape);
 // Attribute `name` as an axis of a tensor of this rank.
 absl::StatusOr<size_t> AxisAttribute(const InferContext& context, const char* name, int64_t absent, size_t rank);
-// The int64 vector in input i, which must be known before the run. REQUIRES: context.has(i).
+// The int64 (or float32) vector in input i, which must be known before the run. REQUIRES: context.has(i).
 absl::StatusOr<absl::Span<const int64_t>> KnownInts(const InferContext& context, size_t i, const char* name);
+absl::StatusOr<absl::Span<const float>> KnownFloats(const InferContext& context, size_t i, const char* name);
 // The axes in input i as one bool per dimension; kBadNodeInputs when one is out of range or repeated.
 absl::StatusOr<std::vector<bool>> KnownAxes(const InferContext& context, size_t i, size_t rank);
 

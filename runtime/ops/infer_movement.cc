@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "format/checked.h"
@@ -186,11 +187,6 @@ absl::Status InferUnsqueeze(const InferContext& context, std::vector<TensorType>
   return absl::OkStatus();
 }
 
-absl::Status InferIdentity(const InferContext& context, std::vector<TensorType>* outputs) {
-  outputs->push_back(*context.inputs[0]);
-  return absl::OkStatus();
-}
-
 absl::Status InferTranspose(const InferContext& context, std::vector<TensorType>* outputs) {
   const TensorType& x = *context.inputs[0];
   const size_t rank = x.shape.size();
@@ -241,6 +237,10 @@ absl::Status InferCast(const InferContext& context, std::vector<TensorType>* out
   for (int i = 0; i < kNumDTypes; ++i) {
     const DType dtype = static_cast<DType>(i);
     if (to->string != DTypeName(dtype)) continue;
+    const std::string_view precision = StringAttribute(context.node, "precision", "");
+    if (!precision.empty() && (dtype != DType::kFloat32 || precision != "float16")) {
+      return BadAttribute(context, "precision", "is not float16 of a cast to float32");
+    }
     outputs->push_back({dtype, context.inputs[0]->shape});
     return absl::OkStatus();
   }

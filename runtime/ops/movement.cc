@@ -184,7 +184,7 @@ void CopyStrided(const StridedCopy& original, const void* from, void* to, Thread
     plane.from_row = copy.from[row_dim];
     plane.to_row = copy.to[row_dim];
   }
-  size_t outer[kMaxRank];
+  size_t outer[StridedCopy::kMaxDims];
   size_t outer_rank = 0;
   int64_t planes = 1;
   for (size_t i = 0; i < copy.rank; ++i) {
@@ -205,7 +205,7 @@ void CopyStrided(const StridedCopy& original, const void* from, void* to, Thread
     int64_t plane_index = static_cast<int64_t>(begin) / bands;
     int64_t band = static_cast<int64_t>(begin) % bands;
     int64_t left = static_cast<int64_t>(end - begin);
-    int64_t index[kMaxRank] = {};
+    int64_t index[StridedCopy::kMaxDims] = {};
     const uint8_t* source = static_cast<const uint8_t*>(from);
     uint8_t* target = static_cast<uint8_t*>(to);
     for (size_t i = outer_rank; i-- > 0;) {

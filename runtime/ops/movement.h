@@ -30,13 +30,15 @@ void CopyBytes(ThreadPool* pool, const void* from, void* to, size_t bytes);
 
 // A copy between two arrays that are addressed by strides.
 struct StridedCopy {
+  // Operators that repeat or interleave split each dimension in two.
+  static constexpr size_t kMaxDims = 2 * kMaxRank;
   size_t rank = 0;
   size_t element = 1;  // bytes
-  int64_t extents[kMaxRank];
+  int64_t extents[kMaxDims];
   // Bytes between neighbours along each dimension. `from` may be negative (then its base is the first element read).
   // `to` steps forward, the last dimension fastest.
-  int64_t from[kMaxRank];
-  int64_t to[kMaxRank];
+  int64_t from[kMaxDims];
+  int64_t to[kMaxDims];
 
   void Add(int64_t extent, int64_t from_stride, int64_t to_stride) {
     extents[rank] = extent;

@@ -7,62 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "format/checked.h"
 #include "format/error.h"
-#include "runtime/ops/evals.h"
-#include "runtime/ops/infer.h"
+#include "runtime/ops/element_types.h"
 
 namespace tally {
 namespace {
-
-// Attributes that several operators share.
-#define TALLY_WINDOW_ATTRIBUTES "strides:ints pads:ints auto_pad:string"
-#define TALLY_FUSED_ATTRIBUTES "activation:string activation_params:floats"
-
-constexpr int kAny = -1;
-constexpr bool kView = true;
-
-// Sorted by name. Columns: inputs min, max; outputs min, max; attributes; inference; evaluation; view.
-constexpr OpDef kOps[] = {
-    {"Add", 2, 2, 1, 1, "", InferArithmetic, EvalAdd},
-    {"AveragePool", 1, 1, 1, 1, TALLY_WINDOW_ATTRIBUTES " kernel_shape:ints ceil_mode:flag count_include_pad:flag",
-     InferPool, EvalAveragePool},
-    {"BatchNormalization", 5, 5, 1, 1, "epsilon:float", InferBatchNormalization, EvalBatchNormalization},
-    {"Cast", 1, 1, 1, 1, "to:string", InferCast, EvalCast},
-    {"Clip", 1, 1, 1, 1, "min:float max:float", InferActivation, EvalClip},
-    {"Concat", 1, kAny, 1, 1, "axis:int", InferConcat, EvalConcat},
-    {"Conv", 2, 4, 1, 1, TALLY_WINDOW_ATTRIBUTES " dilations:ints group:int " TALLY_FUSED_ATTRIBUTES, InferConv,
-     EvalConv},
-    {"Div", 2, 2, 1, 1, "", InferArithmetic, EvalDiv},
-    {"Flatten", 1, 1, 1, 1, "axis:int", InferFlatten, EvalFlatten, kView},
-    {"Gather", 2, 2, 1, 1, "axis:int", InferGather, EvalGather},
-    {"Gemm", 2, 4, 1, 1, TALLY_FUSED_ATTRIBUTES, InferGemm, EvalGemm},
-    {"GlobalAveragePool", 1, 1, 1, 1, "", InferGlobalPool, EvalGlobalAveragePool},
-    {"GlobalMaxPool", 1, 1, 1, 1, "", InferGlobalPool, EvalGlobalMaxPool},
-    {"HardSigmoid", 1, 1, 1, 1, "alpha:float beta:float", InferActivation, EvalHardSigmoid},
-    {"HardSwish", 1, 1, 1, 1, "", InferActivation, EvalHardSwish},
-    {"Identity", 1, 1, 1, 1, "", InferIdentity, EvalIdentity, kView},
-    {"LeakyRelu", 1, 1, 1, 1, "alpha:float", InferActivation, EvalLeakyRelu},
-    {"MatMul", 2, 2, 1, 1, "", InferMatMul, EvalMatMul},
-    {"MaxPool", 1, 1, 1, 1, TALLY_WINDOW_ATTRIBUTES " kernel_shape:ints dilations:ints ceil_mode:flag", InferPool,
-     EvalMaxPool},
-    {"Mul", 2, 2, 1, 1, "", InferArithmetic, EvalMul},
-    {"Pad", 2, 3, 1, 1, "mode:string", InferPad, EvalPad},
-    {"ReduceMean", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", InferReduceMean, EvalReduceMean},
-    {"Relu", 1, 1, 1, 1, "", InferActivation, EvalRelu},
-    {"Reshape", 2, 2, 1, 1, "allowzero:flag", InferReshape, EvalReshape, kView},
-    {"Shape", 1, 1, 1, 1, "start:int end:int", InferShape, EvalShape},
-    {"Sigmoid", 1, 1, 1, 1, "", InferActivation, EvalSigmoid},
-    {"Slice", 3, 5, 1, 1, "", InferSlice, EvalSlice},
-    {"Softmax", 1, 1, 1, 1, "axis:int flatten:flag", InferSoftmax, EvalSoftmax},
-    {"Split", 1, 1, 1, kAny, "axis:int split:ints", InferSplit, EvalSplit},
-    {"Squeeze", 1, 2, 1, 1, "", InferSqueeze, EvalSqueeze, kView},
-    {"Sub", 2, 2, 1, 1, "", InferArithmetic, EvalSub},
-    {"Tanh", 1, 1, 1, 1, "", InferActivation, EvalTanh},
-    {"Transpose", 1, 1, 1, 1, "perm:ints", InferTranspose, EvalTranspose},
-    {"Unsqueeze", 2, 2, 1, 1, "", InferUnsqueeze, EvalUnsqueeze, kView},
-};
-
-#undef TALLY_WINDOW_ATTRIBUTES
-#undef TALLY_FUSED_ATTRIBUTES
 
 // The kind in `spec` of the attribute `name`; empty when the operator has none of that name.
 std::string_view KindInSpec(std::string_view spec, std::string_view name) {
@@ -109,8 +57,8 @@ absl::Status CheckAttribute(const OpDef& def, const Attribute& a) {
 }
 
 absl::Status CheckCount(const OpDef& def, const char* what, size_t count, int min, int max) {
-  if (count >= static_cast<size_t>(min) && (max == kAny || count <= static_cast<size_t>(max))) return absl::OkStatus();
-  const std::string range = max == kAny  ? absl::StrCat(min, " or more")
+  if (count >= static_cast<size_t>(min) && (max < 0 || count <= static_cast<size_t>(max))) return absl::OkStatus();
+  const std::string range = max < 0      ? absl::StrCat(min, " or more")
                             : min == max ? absl::StrCat(min)
                                          : absl::StrCat(min, " .. ", max);
   return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": ", count, " ", what, ", expected ", range));
@@ -133,17 +81,14 @@ absl::Status CheckLimits(const OpDef& def, const char* what, size_t i, const Ten
 
 }  // namespace
 
-const OpDef* FindOp(const std::string& name) {
-  for (const OpDef& def : kOps) {
-    if (name == def.name) return &def;
+std::string TypeNames(unsigned types) {
+  if (types == kAnyType) return "any";
+  std::string names;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const DType dtype = static_cast<DType>(i);
+    if ((types & TypeBit(dtype)) != 0) absl::StrAppend(&names, names.empty() ? "" : ", ", DTypeName(dtype));
   }
-  return nullptr;
-}
-
-std::vector<const OpDef*> AllOps() {
-  std::vector<const OpDef*> ops;
-  for (const OpDef& def : kOps) ops.push_back(&def);
-  return ops;
+  return names;
 }
 
 absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
@@ -157,6 +102,11 @@ absl::Status InferNode(const OpDef& def, const InferContext& context, std::vecto
     } else if (i < static_cast<size_t>(def.min_inputs)) {
       return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
     }
+  }
+  if (!context.inputs.empty() && (def.types & TypeBit(context.inputs[0]->dtype)) == 0) {
+    return MakeError(ErrorId::kBadNodeInputs,
+                     absl::StrCat(def.name, ": input 0 is ", DTypeName(context.inputs[0]->dtype), ", expected ",
+                                  TypeNames(def.types)));
   }
   for (size_t i = 0; i < node.attributes.size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckAttribute(def, node.attributes[i]));

@@ -50,8 +50,12 @@ struct OpDef {
   // Names and kinds of attributes, "axis:int strides:ints alpha:float auto_pad:string"; any other is kBadAttribute.
   // Kinds: string, ints, floats; int and float, a list of exactly one; flag, an int that is 0 or 1. No float is NaN.
   const char* attributes;
+  // Element types that input 0 may have, a set of runtime/ops/element_types.h; InferNode checks it.
+  unsigned types;
   InferFn infer;
   EvalFn eval;
+  // Inputs and meaning, for docs/operators.md.
+  const char* note;
   // Output is the input's bytes under another shape (Reshape, Identity, ...): sessions alias instead of copying.
   bool is_view = false;
 };
@@ -60,6 +64,9 @@ struct OpDef {
 TALLY_API const OpDef* FindOp(const std::string& name);
 // All of them, sorted by name.
 std::vector<const OpDef*> AllOps();
+
+// "float32, int64", or "any".
+std::string TypeNames(unsigned types);
 
 // Input and output counts and attribute names against `def`, then def.infer, then the limits on rank and extents of
 // inputs and outputs. Replaces *outputs.

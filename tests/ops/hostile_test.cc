@@ -2,6 +2,7 @@
 // errors, or it runs, allocating nothing and giving the same bytes with a pool. The sanitizer builds see the rest.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <sstream>
 
 #include "format/error.h"
+#include "runtime/ops/element_types.h"
 #include "runtime/ops/movement.h"
 #include "tests/ops/op_runner.h"
 
@@ -110,12 +112,29 @@ class Generator {
   std::string String(const std::string& attribute) {
     if (OneIn(6)) return OneIn(2) ? "" : "NOTHING";
     if (attribute == "to") return DTypeName(static_cast<DType>(Below(kNumDTypes)));
-    if (attribute == "mode") return OneIn(3) ? "constant" : OneIn(2) ? "reflect" : "edge";
+    if (attribute == "mode") {
+      constexpr const char* kModes[] = {"constant", "reflect", "edge", "nearest", "linear", "cubic", "DCR", "CRD"};
+      return kModes[Below(std::size(kModes))];
+    }
+    if (attribute == "coordinate_transformation_mode") return OneIn(2) ? "asymmetric" : "align_corners";
+    if (attribute == "nearest_mode") return OneIn(2) ? "ceil" : "floor";
+    if (attribute == "reduction") return OneIn(2) ? "add" : "max";
+    if (attribute == "precision") return "float16";
     if (attribute == "activation") return OneIn(2) ? "Clip" : "Sigmoid";
     return OneIn(2) ? "SAME_UPPER" : OneIn(2) ? "VALID" : "NOTSET";
   }
 
-  DType Type() { return OneIn(5) ? static_cast<DType>(Below(kNumDTypes)) : DType::kFloat32; }
+  DType AnyType() { return static_cast<DType>(Below(kNumDTypes)); }
+  // Mostly one of `types`, and of those mostly the first.
+  DType Type(unsigned types) {
+    if (OneIn(8)) return AnyType();
+    for (int tries = 0; OneIn(3) && tries < 20; ++tries) {
+      if (const DType dtype = AnyType(); (types & TypeBit(dtype)) != 0) return dtype;
+    }
+    int first = 0;
+    while ((types & TypeBit(static_cast<DType>(first))) == 0) ++first;
+    return static_cast<DType>(first);
+  }
 
  private:
   std::mt19937 engine_;
@@ -124,8 +143,10 @@ class Generator {
 // Whether the input is an int64 vector that inference reads.
 bool IsKnownVector(const std::string& op, size_t input) {
   if (op == "Slice") return input > 0;
-  if (op == "Pad" || op == "Reshape" || op == "Squeeze" || op == "Unsqueeze" || op == "ReduceMean") return input == 1;
-  return false;
+  if (op == "Resize") return input == 2;
+  constexpr const char* kOps[] = {"Pad", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Tile", "TopK"};
+  if (op.rfind("Reduce", 0) == 0) return input == 1;
+  return input == 1 && std::find(std::begin(kOps), std::end(kOps), op) != std::end(kOps);
 }
 
 void AddInput(Generator* g, OpRunner* runner, DType dtype, const Shape& shape) {
@@ -149,28 +170,92 @@ void AddInput(Generator* g, OpRunner* runner, DType dtype, const Shape& shape) {
   }
 }
 
+// Values of a known vector, mostly such that the operator takes them.
+I KnownValues(Generator* g, const std::string& op, const Shape& x) {
+  if (g->OneIn(3)) return g->Integers(g->Count(op == "Pad" ? 2 * x.size() : op == "Slice" ? 1 : x.size() / 2));
+  I values;
+  if (op == "TopK") return {g->Below(3)};
+  if (op == "Expand" || op == "Tile" || op == "Resize") {
+    for (int64_t d : x) values.push_back(op == "Expand" ? (d == 1 ? g->Below(4) : d) : g->Below(4));
+    return values;
+  }
+  return g->Integers(op == "Pad" ? 2 * x.size() : op == "Slice" ? 1 : x.size() / 2);
+}
+
+// Inputs of operators that take others than `x` and more of its kind. False: nothing special about this one.
+bool AddSpecialInput(Generator* g, OpRunner* runner, const std::string& op, size_t i, const Shape& x) {
+  const auto extent = [&x](size_t d) { return d < x.size() ? x[d] : 1; };
+  const auto zeros = [&](DType dtype, Shape shape) {
+    g->OneIn(4) ? AddInput(g, runner, dtype, shape) : static_cast<void>(runner->Input(std::move(shape), dtype));
+    return true;
+  };
+  const bool scatters = op == "ScatterElements" || op == "ScatterND";
+  if (g->OneIn(10)) return false;
+  if (op == "Range" || (op == "OneHot" && i == 1)) {
+    runner->Values(DType::kFloat32, {}, std::vector<float>{op == "Range" && i == 2 ? 1.0f : g->Below(6) * 1.0f});
+    return true;
+  }
+  if (op == "OneHot" && i == 2) return zeros(DType::kFloat32, {2});
+  if (op == "CumSum" && i == 1) return zeros(DType::kInt64, {});
+  if (op == "Trilu" && i == 1) return zeros(DType::kInt64, {});
+  if (op == "ReverseSequence" && i == 1) return zeros(DType::kInt64, {extent(1)});
+  if ((op == "GatherElements" || op == "ScatterElements") && i > 0) {
+    return zeros(i == 1 ? DType::kInt64 : DType::kFloat32, x);
+  }
+  if (op == "GatherND" && i == 1) return zeros(DType::kInt64, {2, g->Below(3)});
+  if (scatters && i == 1) return zeros(DType::kInt64, {2, 1});
+  if (scatters && i == 2) {
+    Shape shape = x;
+    if (!shape.empty()) shape[0] = 2;
+    return zeros(DType::kFloat32, shape);
+  }
+  if (op == "Resize" && i == 1) {
+    runner->Absent();
+    return true;
+  }
+  if ((op == "QuantizeLinear" || op == "DequantizeLinear") && i > 0) {
+    AddInput(g, runner, i == 1 ? DType::kFloat32 : DType::kUint8, {});
+    return true;
+  }
+  if (op == "LayerNormalization" && i > 0) return zeros(DType::kFloat32, {x.empty() ? 1 : x.back()});
+  if ((op == "InstanceNormalization" || op == "GroupNormalization") && i > 0)
+    return zeros(DType::kFloat32, {extent(1)});
+  if (op == "Where" && i > 0) {
+    AddInput(g, runner, DType::kInt64, g->RelatedShape(op, i, x));
+    return true;
+  }
+  const int64_t gates = op == "LSTM" ? 4 : op == "GRU" ? 3 : op == "RNN" ? 1 : 0;
+  if (gates == 0) return false;
+  const Shape shapes[] = {{2, 3, gates * 2}, {gates * 2, 2}, {3}, {3, 2}, op == "LSTM" ? Shape{3, 2} : Shape{2}, {6}};
+  return zeros(i == 2 ? DType::kInt32 : DType::kFloat32, shapes[i]);
+}
+
 OpRunner AnyNode(Generator* g, const OpDef& def) {
   const std::string op = def.name;
-  const int outputs = def.max_outputs < 0 ? static_cast<int>(g->Below(4)) : g->OneIn(30) ? 2 : 1;
+  const int outputs = def.max_outputs < 0 ? static_cast<int>(g->Below(4))
+                      : g->OneIn(30)
+                          ? def.max_outputs + 1
+                          : def.min_outputs + static_cast<int>(g->Below(def.max_outputs - def.min_outputs + 1));
   OpRunner runner(op, outputs);
   int inputs = def.max_inputs < 0 ? 1 + static_cast<int>(g->Below(4))
                                   : def.min_inputs + static_cast<int>(g->Below(def.max_inputs - def.min_inputs + 1));
   if (g->OneIn(30)) inputs = static_cast<int>(g->Below(7));
   Shape x = g->AnyShape();
-  const DType dtype = g->Type();
+  const DType dtype = g->Type(def.types);
   for (size_t i = 0; i < static_cast<size_t>(inputs); ++i) {
     if (IsKnownVector(op, i) && !g->OneIn(30)) {
       if (i > 2 && g->OneIn(4)) {
         runner.Absent();
       } else {
-        runner.Ints(g->Integers(g->Count(op == "Pad" ? 2 * x.size() : op == "Slice" ? 1 : x.size() / 2)));
+        runner.Ints(KnownValues(g, op, x));
       }
-    } else if (i >= 2 && g->OneIn(3)) {
+    } else if (i >= static_cast<size_t>(def.min_inputs) && i >= 2 && g->OneIn(3)) {
       runner.Absent();
+    } else if (AddSpecialInput(g, &runner, op, i, x)) {
     } else if (op == "Gather" && i == 1) {
       AddInput(g, &runner, g->OneIn(2) ? DType::kInt64 : DType::kInt32, Shape(static_cast<size_t>(g->Below(3)), 1));
     } else {
-      AddInput(g, &runner, g->OneIn(30) ? g->Type() : dtype, i == 0 ? x : g->RelatedShape(op, i, x));
+      AddInput(g, &runner, g->OneIn(30) ? g->AnyType() : dtype, i == 0 ? x : g->RelatedShape(op, i, x));
     }
   }
   std::istringstream spec(def.attributes);

@@ -1,55 +1,14 @@
-// Every rewrite: what becomes of the nodes, and that the function stays the same. Both ways are run with the shared
-// float operators. Tolerance 1e-5 relative: folding rounds weights once more and changes the order of a few additions.
+// Every rewrite: what becomes of the nodes, and that the function stays the same (apply_pass.h).
 #include "converter/passes/passes.h"
 
 #include "format/model_file.h"
 #include "gmock/gmock.h"
-#include "tests/converter/onnx/onnx_builder.h"
-#include "tests/converter/onnx/run_graph.h"
+#include "tests/converter/onnx/apply_pass.h"
 
 namespace tally::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr double kTolerance = 1e-5;
-
-Values RandomInputs(const Graph& graph, int64_t batch) {
-  Values inputs;
-  uint32_t seed = 100;
-  for (int i : graph.inputs) {
-    const Tensor& tensor = graph.tensors[static_cast<size_t>(i)];
-    Shape shape = tensor.shape;
-    for (int64_t& extent : shape) {
-      if (extent < 0) extent = batch;
-    }
-    inputs[tensor.name] = RandomTensor(shape, ++seed);
-  }
-  return inputs;
-}
-
-// Imports, applies `pass`, checks structure, output names and values for two batch sizes. Returns the summary.
-std::string Apply(const OnnxBuilder& builder, absl::Status (*pass)(Graph*), Graph* result = nullptr) {
-  const absl::StatusOr<Graph> imported = builder.Import();
-  EXPECT_TRUE(imported.ok()) << imported.status();
-  if (!imported.ok()) return "";
-  Graph graph = *imported;
-  const absl::Status status = pass(&graph);
-  EXPECT_TRUE(status.ok()) << status;
-  const absl::Status valid = ValidateGraph(graph);
-  EXPECT_TRUE(valid.ok()) << valid;
-  for (int64_t batch : {1, 3}) {
-    const Values inputs = RandomInputs(*imported, batch);
-    const absl::StatusOr<Values> before = RunGraph(*imported, inputs);
-    const absl::StatusOr<Values> after = RunGraph(graph, inputs);
-    EXPECT_TRUE(before.ok()) << before.status();
-    EXPECT_TRUE(after.ok()) << after.status();
-    if (!before.ok() || !after.ok()) return "";
-    EXPECT_TRUE(Close(*before, *after, kTolerance)) << Summary(graph);
-  }
-  if (result != nullptr) *result = graph;
-  return Summary(graph);
-}
 
 OnnxBuilder WithConv(const std::string& output, bool bias = true) {
   OnnxBuilder b;
