@@ -143,6 +143,10 @@ std::string Document() {
 }
 
 TEST(OperatorsDocument, IsUpToDate) {
+  for (const char* name : {"onednn", "xnnpack"}) {
+    if (DefaultRegistry().Find(name) == nullptr)
+      GTEST_SKIP() << "the document lists every backend; no " << name << " here";
+  }
   const std::string path = SourcePath("docs/operators.md");
   const std::string text = Document();
   if (std::getenv("TALLY_WRITE_DOCS") != nullptr) std::ofstream(path) << text;
