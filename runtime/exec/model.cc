@@ -11,6 +11,29 @@ namespace tally {
 
 const char* Version() { return TALLY_VERSION; }
 
+namespace {
+
+// Every operator and attribute is checked here, at extent 1 for what is dynamic; a session checks again for its own
+// extents. Where windows do not fit into that, images and sequences get an extent as of real data.
+absl::StatusOr<std::vector<TensorType>> CheckedTypes(const Graph& graph, const Limits& limits) {
+  std::vector<int64_t> extents(graph.symbols.size(), 1);
+  absl::StatusOr<InferredGraph> inferred = InferGraph(graph, extents, limits);
+  if (!inferred.ok()) {
+    for (int t : graph.inputs) {
+      const Shape& shape = graph.tensors[static_cast<size_t>(t)].shape;
+      for (size_t d = 1; d < shape.size(); ++d) {
+        if (shape[d] < 0) extents[static_cast<size_t>(-(shape[d] + 1))] = 64;
+      }
+    }
+    const absl::StatusOr<InferredGraph> larger = InferGraph(graph, extents, limits);
+    if (!larger.ok()) return inferred.status();
+    inferred = larger;
+  }
+  return std::move(inferred->types);
+}
+
+}  // namespace
+
 struct Model::Impl {
   Graph graph;
   Limits limits;
@@ -21,13 +44,7 @@ struct Model::Impl {
 absl::StatusOr<Model> Model::FromGraph(Graph graph, const Limits& limits) {
   try {
     TALLY_RETURN_IF_ERROR(ValidateGraph(graph));
-    // Every operator and attribute is checked here, at extent 1 for what is dynamic; a session checks again for its own
-    // extents.
-    TALLY_ASSIGN_OR_RETURN(std::vector<TensorType> types, [&]() -> absl::StatusOr<std::vector<TensorType>> {
-      TALLY_ASSIGN_OR_RETURN(InferredGraph inferred,
-                             InferGraph(graph, std::vector<int64_t>(graph.symbols.size(), 1), limits));
-      return std::move(inferred.types);
-    }());
+    TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> types, CheckedTypes(graph, limits));
     auto impl = std::make_shared<Impl>();
     for (int t : graph.inputs) {
       const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];

@@ -237,6 +237,26 @@ TEST(Session, RequireBackendMakesAFallbackAnError) {
   EXPECT_NE(GetErrorInfo(status).subject.find("Add_y"), std::string::npos) << status;
 }
 
+// Models of images and sequences of any size halve them several times, which an extent of 1 does not survive.
+TEST(Session, WindowsNeedNotFitIntoAnExtentOfOne) {
+  GraphBuilder b;
+  b.Input("x", {-1, 1, 8, -2});
+  Node& pool = b.Add("AveragePool", {"x"}, {"y"});
+  pool.SetInts("kernel_shape", {2, 2});
+  pool.SetInts("strides", {2, 2});
+  b.Output("y");
+  absl::StatusOr<Model> model = Model::FromGraph(b.graph);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->outputs()[0].shape, (Shape{1, 1, 4, 32}));
+  SessionOptions options;
+  options.backends = {};
+  EXPECT_EQ(CodeOf(Session::Create(*model, options, Registry()).status()), "TLY-E0316");
+  options.dimensions = {{"M", 6}};
+  const absl::StatusOr<Session> session = Session::Create(*model, options, Registry());
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ(session->outputs()[0].shape, (Shape{1, 1, 4, 3}));
+}
+
 TEST(Session, ResizesDynamicExtentsAndOnlyThose) {
   Session session = MakeSession();
   ASSERT_TRUE(session.Resize({{"x", {3, 2, 2}}}).ok());

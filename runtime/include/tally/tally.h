@@ -56,7 +56,7 @@ class TALLY_API Model {
   static absl::StatusOr<Model> FromGraph(Graph graph, const Limits& limits = {});
 
   const std::vector<TensorInfo>& inputs() const;
-  const std::vector<TensorInfo>& outputs() const;  // extents for dynamic ones set to 1; ask the session for real ones
+  const std::vector<TensorInfo>& outputs() const;  // as with extents 1 (or 64) for dynamic ones; ask the session
   const Graph& graph() const;                      // format/graph.h
   const Limits& limits() const;
 
