@@ -52,7 +52,7 @@ struct SessionSpec {
 };
 
 // A comma (or a further argument) separates sessions, '+' joins backends of one, "all" stands for those built, but
-// for the oracle `histogram` and the simulated `nearmem`, which are slow and must be named.
+// for the oracle `histogram`, which is slow and must be named.
 // Errors: kUnknownBackend, which lists what there is; kUsage for a backend that is twice in one session.
 absl::StatusOr<std::vector<SessionSpec>> ParseBackends(const std::vector<std::string>& arguments);
 

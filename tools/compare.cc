@@ -341,8 +341,8 @@ void AddCompare(CLI::App* app, Action* action) {
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddDataOptions(sub, &o->data);
   AddList(sub, "--backend", &o->backends,
-          "Sessions, separated by commas; a+b is one session; all = those built, without histogram and nearmem, which "
-          "are slow")
+          "Sessions, separated by commas; a+b is one session; all = those built, without the slow "
+          "oracle histogram")
       ->capture_default_str();
   AddThreads(sub, &o->num_threads);
   sub->add_option("--error-samples", o->error_samples, "Samples for the errors per node; 0 = skip them")

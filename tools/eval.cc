@@ -112,8 +112,8 @@ void AddEval(CLI::App* app, Action* action) {
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddDataOptions(sub, &o->data);
   AddList(sub, "--backend", &o->backends,
-          "Sessions, separated by commas; a+b is one session; all = those built, without histogram and nearmem, which "
-          "are slow "
+          "Sessions, separated by commas; a+b is one session; all = those built, without the slow "
+          "oracle histogram "
           "[exponent; xnnpack for .onnx]");
   AddThreads(sub, &o->num_threads);
   sub->add_flag("--require_backend", o->require_backend,
