@@ -171,24 +171,10 @@ SimulatedCost TotalCost(const SimulationReport& report, int machine) {
   SimulatedCost total;
   for (const LayerRecord& layer : report.layers) {
     const SimulatedCost cost = CostOf(report, layer, machine);
-    CycleParts& c = total.cycles;
-    c.compute += cost.cycles.compute;
-    c.spill += cost.cycles.spill;
-    c.post_processing += cost.cycles.post_processing;
-    c.dram_stall += cost.cycles.dram_stall;
-    c.refresh += cost.cycles.refresh;
-    c.noc += cost.cycles.noc;
-    c.link += cost.cycles.link;
+    total.cycles.Add(cost.cycles);
     AddEnergies(cost.events, &total.events);
     AddEnergies(cost.flat, &total.flat);
-    LayerBytes& b = total.bytes;
-    b.weights += cost.bytes.weights;
-    b.activations += cost.bytes.activations;
-    b.residuals += cost.bytes.residuals;
-    b.outputs += cost.bytes.outputs;
-    b.padding += cost.bytes.padding;
-    b.noc_hops += cost.bytes.noc_hops;
-    b.link += cost.bytes.link;
+    total.bytes.Add(cost.bytes);
   }
   return total;
 }

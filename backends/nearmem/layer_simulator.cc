@@ -6,12 +6,12 @@
 
 #include "backends/nearmem/sim/bit_planes.h"
 #include "backends/nearmem/sim/mesh.h"
+#include "backends/nearmem/sim/rounding.h"
 #include "backends/nearmem/vault_work.h"
 
 namespace tally::nearmem {
 namespace {
 
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 size_t Z(int64_t i) { return static_cast<size_t>(i); }
 
 using Works = std::vector<std::unique_ptr<VaultWork>>;
@@ -60,21 +60,6 @@ void CompleteUnits(const Accelerator& accelerator, int64_t sharers, const MeshTr
     bursts = bursts_so_far;
     cycles = cycles_so_far;
   }
-}
-
-void AddCounts(const DramCounts& from, DramCounts* to) {
-  to->activates += from.activates;
-  to->precharges += from.precharges;
-  to->refreshes += from.refreshes;
-  to->reads += from.reads;
-  to->writes += from.writes;
-  to->row_hits += from.row_hits;
-  to->row_misses += from.row_misses;
-  to->row_conflicts += from.row_conflicts;
-  to->unused_activates += from.unused_activates;
-  to->forwarded_reads += from.forwarded_reads;
-  to->coalesced_writes += from.coalesced_writes;
-  to->active_cycles += from.active_cycles;
 }
 
 // A vault whose DRAM is done goes on refreshing until the layer is.
@@ -187,7 +172,7 @@ absl::StatusOr<LayerResult> LayerSimulator::Run(const LayerOperands& operands, c
   for (size_t v = 0; v < vaults; ++v) {
     DramCounts counts = results[first_like[v]]->dram;
     counts.refreshes = std::max(counts.refreshes, Refreshes(accelerator_.dram, layer.cycles.total()));
-    AddCounts(counts, &layer.dram);
+    layer.dram.Add(counts);
     layer.events.Add(works[v]->events());
   }
   layer.vault_cycles = static_cast<Cycle>(vaults) * layer.cycles.total();

@@ -4,14 +4,13 @@
 #include <numeric>
 
 #include "backends/nearmem/sim/bit_planes.h"
+#include "backends/nearmem/sim/rounding.h"
 
 namespace tally::nearmem {
 namespace {
 
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-constexpr int64_t kListBits = 16;  // an entry of the sorter's list: place and sign
-constexpr int64_t kSumBits = 32;   // of an accumulator that waits
+constexpr int64_t kListBits = 8 * kListBytes;
+constexpr int64_t kSumBits = 32;  // of an accumulator that waits
 
 size_t Z(int64_t i) { return static_cast<size_t>(i); }
 

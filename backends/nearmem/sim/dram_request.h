@@ -81,6 +81,16 @@ struct DramCounts {
   int64_t forwarded_reads = 0;   // served from a waiting write
   int64_t coalesced_writes = 0;  // absorbed by a waiting write
   Cycle active_cycles = 0;       // with at least one row open
+
+  // Of channels together.
+  void Add(const DramCounts& o) {
+    activates += o.activates, precharges += o.precharges, refreshes += o.refreshes;
+    reads += o.reads, writes += o.writes;
+    row_hits += o.row_hits, row_misses += o.row_misses, row_conflicts += o.row_conflicts;
+    unused_activates += o.unused_activates;
+    forwarded_reads += o.forwarded_reads, coalesced_writes += o.coalesced_writes;
+    active_cycles += o.active_cycles;
+  }
 };
 
 }  // namespace tally::nearmem

@@ -41,6 +41,10 @@ struct LayerBytes {
   int64_t link = 0;
 
   int64_t dram() const { return weights + activations + residuals + outputs + padding; }
+  void Add(const LayerBytes& o) {
+    weights += o.weights, activations += o.activations, residuals += o.residuals, outputs += o.outputs;
+    padding += o.padding, noc_hops += o.noc_hops, link += o.link;
+  }
 };
 
 struct LayerResult {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/nearmem/sim/bit_planes.h"
 #include "backends/nearmem/sim/mesh.h"
+#include "backends/nearmem/sim/rounding.h"
 
 namespace tally::nearmem {
 namespace {
@@ -14,10 +15,6 @@ namespace {
 constexpr double kDensity = 0.5;
 // A mapping that is slower by so little is preferred if it moves less.
 constexpr double kAsFast = 1.05;
-// An entry of the bucketed program's list: place and sign.
-constexpr int64_t kListBytes = 2;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Machine {
   const AcceleratorConfig& config;

@@ -13,6 +13,9 @@
 
 namespace tally::nearmem {
 
+// An entry of the bucketed program's list of activations: place and sign.
+inline constexpr int64_t kListBytes = 2;
+
 struct Mapping {
   // The vaults' grid: outputs (of all groups) x positions.
   int output_parts = 1, position_parts = 1;

@@ -66,6 +66,10 @@ struct CycleParts {
   Cycle link = 0;  // of transfers to and from the host, which are steps of their own
 
   Cycle total() const { return compute + spill + post_processing + dram_stall + refresh + noc + link; }
+  void Add(const CycleParts& o) {
+    compute += o.compute, spill += o.spill, post_processing += o.post_processing;
+    dram_stall += o.dram_stall, refresh += o.refresh, noc += o.noc, link += o.link;
+  }
 };
 
 // For traces: what a track of the vault did.
