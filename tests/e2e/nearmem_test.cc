@@ -27,7 +27,7 @@ const Real kReal[] = {
     {"cifar10_resnet56", "cifar10_dev/data.json", "cifar10_calibration/data.json", 100},
     {"mlperftiny_resnet8_cifar10", "cifar10_dev/data_raw.json", "cifar10_calibration/data_raw.json", 100},
     {"squeezenet_v1.1", "imagenet_dev/data_squeezenet.json", "imagenet_calibration/data_squeezenet.json", 5},
-    {"mobilenet_v2_1.0_224", "imagenet_dev/data_mobilenet.json", "imagenet_calibration/data_mobilenet.json", 5},
+    {"mobilenet_v2_1.0_224", "imagenet_dev/data_mobilenet.json", "imagenet_calibration/data_mobilenet.json", 2},
     {"mlkws_dnn_l", "speech_dev/data_dnn.json", "speech_calibration/data_dnn.json", 100},
     {"mlkws_ds_cnn_l", "speech_dev/data_cnn.json", "speech_calibration/data_cnn.json", 100},
     {"mnist_mlp_1024", "mnist_dev/data.json", "mnist_calibration/data.json", 100},
