@@ -352,6 +352,10 @@ class LookupConv : public LookupNode {
     const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
     const size_t first = chunk * chunk_, count = std::min(chunk_, positions_ - first);
     const Correction correction = OutputCorrection(output);
+    const size_t element = (n * problem_.outputs + output) * positions_ + first;
+    const EpilogueRow epilogue = problem_.epilogue.Row(args, output, 0, element);
+    // A residual lies in the order of the results.
+    const bool finishes = FinishesInKernel(product_) && epilogue.residual == nullptr;
     Sums all;
     all.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     all.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
@@ -372,13 +376,24 @@ class LookupConv : public LookupNode {
         Sums sums = all;
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
+        const Edges edges = {x + begin == 0, x + begin + rows == run_};
         // Meanwhile memory is asked for a share of the codes that are decoded next.
         const size_t asked = next_bytes * (done + begin + rows) / count;
         for (size_t b = next_bytes * (done + begin) / count; b < asked; b += kLine) __builtin_prefetch(next + b, 0, 2);
         const Product& product = clip_of_row_.empty() ? product_ : clips_[clip_of_row_[y]];
-        Multiply(product, lanes, outputs, pixels, rows, correction, sums, {x + begin == 0, x + begin + rows == run_});
+        if (finishes) {
+          TileFinish finish(epilogue, false, kLookupLanes);
+          finish.AddRun(0, outputs, reinterpret_cast<float*>(sums.narrow), nullptr);
+          MultiplyAndFinish(product, row_kernels_, lanes, outputs, pixels, rows, correction, &finish, 1, edges);
+        } else {
+          Multiply(product, lanes, outputs, pixels, rows, correction, sums, edges);
+        }
       }
       done += run;
+    }
+    if (finishes) {
+      kernel_table().transpose(all.narrow, count, outputs, Output(args) + element, positions_);
+      return;
     }
     uint8_t* transposed = args.scratch + transposed_ + part * transposed_part_stride_;
     Sums columns;
@@ -390,10 +405,9 @@ class LookupConv : public LookupNode {
       }
     } else {
       columns.narrow = reinterpret_cast<int32_t*>(transposed);
-      kernel_table().transpose(all.narrow, count, columns.narrow, columns.stride);
+      kernel_table().transpose(all.narrow, count, outputs, columns.narrow, columns.stride);
     }
-    const size_t element = (n * problem_.outputs + output) * positions_ + first;
-    EpilogueBlock finish{problem_.epilogue.Row(args, output, 0, element), outputs};
+    EpilogueBlock finish{epilogue, outputs};
     finish.out_stride = positions_;
     finish.channel_stride = 1;
     FinishSums(product_, row_kernels_, columns, count, finish, Output(args) + element);

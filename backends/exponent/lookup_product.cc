@@ -126,10 +126,10 @@ void TileFinish::FromSums(const Product& product, const RowKernels& row_kernels,
 
 void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
                        size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
-                       TileFinish* finish, size_t tiles) {
+                       TileFinish* finish, size_t tiles, Edges edges) {
   if (!FinishesInKernel(product)) {
     TileSums memory;
-    Multiply(product, lane_bytes, lanes, row_panels, rows, correction, memory.sums());
+    Multiply(product, lane_bytes, lanes, row_panels, rows, correction, memory.sums(), edges);
     finish->FromSums(product, row_kernels, memory.sums(), rows);
     return;
   }
@@ -138,6 +138,9 @@ void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, co
   tile.lane_offsets = product.lane_offsets.data();
   tile.rows = row_panels[0];
   tile.groups = product.groups;
+  if (!product.row_offsets.empty()) tile.row_offsets = product.row_offsets.data();
+  tile.first_row_zeros = edges.left ? product.left_zeros : 0;
+  tile.last_row_zeros = edges.right ? product.right_zeros : 0;
   tile.row_count = rows;
   tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
   tile.acts_in_lanes = product.acts_in_lanes;

@@ -126,7 +126,7 @@ void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t l
 // The same, and its results; for several tiles beside each other, if MayRepeat.
 void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, const uint8_t* const* lane_bytes,
                        size_t lanes, const uint8_t* const* row_panels, size_t rows, const Correction& correction,
-                       TileFinish* finish, size_t tiles = 1);
+                       TileFinish* finish, size_t tiles = 1, Edges edges = {});
 // Whether tiles of 32 lanes whose results are beside each other can be computed at once.
 inline bool MayRepeat(const Product& product, const Correction& correction, const EpilogueRow& row) {
   return FinishesInKernel(product) && product.acts_in_lanes && correction.values == nullptr && row.residual == nullptr;

@@ -20,6 +20,7 @@ size_t Index(int i) { return static_cast<size_t>(i); }
 class OpsNode : public CompiledNode {
  public:
   OpsNode(const OpDef& def, const NodeContext& context) : def_(def), eval_{context.node, {}, {}, nullptr} {
+    eval_.rows = ChooseKernel(RowKernelTable(), context.cpu).kernel;
     for (const TensorType& t : context.inputs) eval_.inputs.push_back({nullptr, t.dtype, t.shape});
     for (const TensorType& t : context.outputs) eval_.outputs.push_back({nullptr, t.dtype, t.shape});
   }

@@ -13,6 +13,7 @@
 #include "format/graph.h"
 #include "format/limits.h"
 #include "runtime/core/thread_pool.h"
+#include "runtime/ops/row_kernels.h"
 #include "tally/types.h"
 
 namespace tally {
@@ -31,7 +32,8 @@ struct EvalContext {
   const Node& node;
   std::vector<TensorView> inputs;  // data == nullptr: absent, or a weight without plain form
   std::vector<MutableTensorView> outputs;
-  ThreadPool* pool = nullptr;  // never null when running in a session
+  ThreadPool* pool = nullptr;        // never null when running in a session
+  const RowKernels* rows = nullptr;  // null: the portable ones
 };
 
 // Checks the node's attributes and input types, and appends one type per output. Every size is computed with checked

@@ -7,6 +7,7 @@
 #include "runtime/ops/evals.h"
 #include "runtime/ops/float4.h"
 #include "runtime/ops/parallel.h"
+#include "runtime/ops/row_table.h"
 #include "runtime/ops/taps.h"
 #include "runtime/ops/window.h"
 
@@ -14,6 +15,50 @@ namespace tally {
 namespace {
 
 constexpr int64_t kBlock = 256;
+
+// Columns of padded input that a row of maxima may reach over; they lie on the stack.
+constexpr int64_t kMaxLine = 2048;
+
+// Whether kernels take the maxima: whether rows are short enough and strides among theirs.
+bool FitsKernels(const Window2d& w) {
+  const bool is_small = w.out_w <= kMaxLine && w.kernel_w <= kMaxLine && w.dilation_w <= kMaxLine &&
+                        w.pad_left <= kMaxLine && w.in_w <= kMaxLine && w.stride_w <= 2;
+  return is_small && w.pad_left + w.in_w <= kMaxLine &&
+         (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1 <= kMaxLine;
+}
+
+// The maxima over a window's rows first, which neighbouring windows share.
+void MaxByRows(const Window2d& w, const RowKernels& kernels, const float* x, float* y, ThreadPool* pool) {
+  const size_t cost = static_cast<size_t>(w.in_w * std::min(w.kernel_h, w.in_h) + w.out_w * w.kernel_w);
+  const size_t rows = static_cast<size_t>(w.batch * w.in_channels * w.out_h);
+  ParallelFor(pool, rows, TileFor(cost), [&](size_t begin, size_t end) {
+    // Two of them: what was just written cannot be read in other vectors until it has left the store buffer.
+    float lines[2][kMaxLine + 1];
+    std::fill(lines[0], lines[2], -std::numeric_limits<float>::infinity());
+    MaxLoop down, across;
+    down.step = static_cast<size_t>(w.dilation_h * w.in_w);
+    across.taps = static_cast<size_t>(w.kernel_w);
+    across.step = static_cast<size_t>(w.dilation_w);
+    across.stride = static_cast<size_t>(w.stride_w);
+    for (int64_t row = static_cast<int64_t>(begin); row <= static_cast<int64_t>(end); ++row) {
+      if (row < static_cast<int64_t>(end)) {
+        const int64_t start = row % w.out_h * w.stride_h - w.pad_top;
+        const Span taps = TapsInside(w.kernel_h, w.dilation_h, start, w.in_h);
+        float* line = lines[row % 2] + w.pad_left;
+        if (taps.begin == taps.end) {
+          std::fill(line, line + w.in_w, -std::numeric_limits<float>::infinity());
+        } else {
+          down.taps = static_cast<size_t>(taps.end - taps.begin);
+          const int64_t first = row / w.out_h * w.in_h + start + taps.begin * w.dilation_h;
+          kernels.max(down, x + first * w.in_w, static_cast<size_t>(w.in_w), line);
+        }
+      }
+      if (row > static_cast<int64_t>(begin)) {
+        kernels.max(across, lines[(row - 1) % 2], static_cast<size_t>(w.out_w), y + (row - 1) * w.out_w);
+      }
+    }
+  });
+}
 
 // For every output row of every plane, in blocks: starts with `initial`, folds `combine(sum, x)` over the taps inside
 // the input, then finish(values, output row, first output column, count).
@@ -89,6 +134,11 @@ absl::Status ReducePlanes(const EvalContext& context, const Reduce& reduce) {
 
 absl::Status EvalMaxPool(const EvalContext& context) {
   TALLY_ASSIGN_OR_RETURN(const Window2d w, PoolWindow(context.node, context.inputs[0].shape));
+  if (FitsKernels(w)) {
+    const RowKernels& kernels = context.rows != nullptr ? *context.rows : BaselineRows();
+    MaxByRows(w, kernels, context.inputs[0].as<float>(), context.outputs[0].as<float>(), context.pool);
+    return absl::OkStatus();
+  }
   PoolPlanes(
       w, -std::numeric_limits<float>::infinity(), context.inputs[0], context.outputs[0].as<float>(), context.pool,
       [](float m, float v) { return v > m || v != v ? v : m; }, [](float*, int64_t, int64_t, int64_t) {});

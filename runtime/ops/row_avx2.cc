@@ -72,6 +72,6 @@ void Encode(const EncodeLoop& loop, const float* x, size_t count, uint8_t* codes
 }  // namespace
 
 extern const RowKernels kRowAvx2;
-const RowKernels kRowAvx2 = {Finish, Encode, EncodeUniformRow};
+const RowKernels kRowAvx2 = {Finish, Encode, EncodeUniformRow, Max};
 
 }  // namespace tally

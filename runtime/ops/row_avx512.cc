@@ -59,6 +59,6 @@ void Encode(const EncodeLoop& loop, const float* x, size_t count, uint8_t* codes
 }  // namespace
 
 extern const RowKernels kRowAvx512;
-const RowKernels kRowAvx512 = {Finish, Encode, EncodeUniformRow};
+const RowKernels kRowAvx512 = {Finish, Encode, EncodeUniformRow, Max};
 
 }  // namespace tally

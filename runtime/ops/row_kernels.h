@@ -47,11 +47,19 @@ struct EncodeCounts {
   uint32_t negative = 0;  // x < 0
 };
 
+// out[i] = the maximum of x[i * stride + t * step], t < taps; NaN where one of them is NaN.
+struct MaxLoop {
+  size_t taps = 1, step = 1;
+  size_t stride = 1;  // 1 or 2
+};
+
 struct RowKernels {
   void (*finish)(const FinishLoop& loop, const int32_t* acc, size_t count, float* out);
   // Adds to *counts.
   void (*encode)(const EncodeLoop& loop, const float* x, size_t count, uint8_t* codes, EncodeCounts* counts);
   void (*encode_uniform)(const UniformLoop& loop, const float* x, size_t count, uint8_t* q);
+  // One float is readable behind the last one of x.
+  void (*max)(const MaxLoop& loop, const float* x, size_t count, float* out);
 };
 
 }  // namespace tally

@@ -114,6 +114,70 @@ void EncodeUniformRow(const UniformLoop& given, const float* __restrict x, size_
   }
 }
 
+// The compiler's portable vectors: those of 4 floats, and the widest of the instruction set.
+using Floats4 [[gnu::vector_size(16)]] = float;
+inline Floats4 EvenFloats(Floats4 a, Floats4 b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
+#if defined(__AVX512F__)
+using Floats [[gnu::vector_size(64)]] = float;
+inline Floats EvenFloats(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+#elif defined(__AVX__)
+using Floats [[gnu::vector_size(32)]] = float;
+inline Floats EvenFloats(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+#else
+using Floats = Floats4;
+#endif
+
+template <class V>
+inline V LoadFloats(const float* x) {
+  V v;
+  __builtin_memcpy(&v, x, sizeof(v));
+  return v;
+}
+template <class V>
+inline V Larger(V m, V x) {
+  return (x > m) | (x != x) ? x : m;
+}
+
+template <class V, size_t kStride>
+inline V LoadEvery(const float* x) {
+  const V v = LoadFloats<V>(x);
+  if constexpr (kStride == 1) return v;
+  return EvenFloats(v, LoadFloats<V>(x + sizeof(V) / sizeof(float)));
+}
+
+// As many outputs as a vector has.
+template <class V, size_t kStride>
+inline void MaxVector(const MaxLoop& loop, const float* x, float* out) {
+  V m = LoadEvery<V, kStride>(x);
+  for (size_t t = 1; t < loop.taps; ++t) m = Larger(m, LoadEvery<V, kStride>(x + t * loop.step));
+  __builtin_memcpy(out, &m, sizeof(m));
+}
+
+template <size_t kStride>
+void MaxOf(const MaxLoop& loop, const float* x, size_t count, float* out) {
+  constexpr size_t kWide = sizeof(Floats) / sizeof(float);
+  size_t i = 0;
+  for (; i + kWide <= count; i += kWide) MaxVector<Floats, kStride>(loop, x + i * kStride, out + i);
+  if (count < 4) {
+    for (; i < count; ++i) {
+      float m = x[i * kStride];
+      for (size_t t = 1; t < loop.taps; ++t) m = Larger(m, x[i * kStride + t * loop.step]);
+      out[i] = m;
+    }
+  }
+  // The last vectors overlap.
+  for (; i < count; i += 4) {
+    if (i + 4 > count) i = count - 4;
+    MaxVector<Floats4, kStride>(loop, x + i * kStride, out + i);
+  }
+}
+
+void Max(const MaxLoop& loop, const float* x, size_t count, float* out) {
+  loop.stride == 1 ? MaxOf<1>(loop, x, count, out) : MaxOf<2>(loop, x, count, out);
+}
+
 }  // namespace
 }  // namespace tally
 

@@ -53,6 +53,6 @@ void Encode(const EncodeLoop& loop, const float* x, size_t count, uint8_t* codes
 }  // namespace
 
 extern const RowKernels kRowNeon;
-const RowKernels kRowNeon = {Finish, Encode, EncodeUniformRow};
+const RowKernels kRowNeon = {Finish, Encode, EncodeUniformRow, Max};
 
 }  // namespace tally

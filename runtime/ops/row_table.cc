@@ -13,7 +13,7 @@ extern const RowKernels kRowAvx2;
 #ifdef TALLY_HAVE_NEON
 extern const RowKernels kRowNeon;
 #endif
-static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow};
+static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow, Max};
 
 const IsaTable<RowKernels>& RowKernelTable() {
   static const IsaTable<RowKernels> kernels = {

@@ -154,6 +154,30 @@ TEST_P(RowKernelTest, EncodesTheSameUniformBytes) {
   }
 }
 
+TEST_P(RowKernelTest, TakesTheSameMaxima) {
+  Rng rng(24);
+  for (size_t count = 0; count <= 130; ++count) {
+    for (int round = 0; round < 12; ++round) {
+      MaxLoop loop;
+      loop.taps = 1 + rng() % 4;
+      loop.step = 1 + rng() % 40;
+      loop.stride = 1 + rng() % 2;
+      const size_t reach = count == 0 ? 0 : (count - 1) * loop.stride + (loop.taps - 1) * loop.step + 1;
+      const std::vector<float> x = Values(rng, reach + 1);
+      std::vector<float> actual(count);
+      kernels().max(loop, x.data(), count, actual.data());
+      for (size_t i = 0; i < count; ++i) {
+        float expected = -std::numeric_limits<float>::infinity();
+        for (size_t t = 0; t < loop.taps; ++t) {
+          const float v = x[i * loop.stride + t * loop.step];
+          if (v > expected || std::isnan(v)) expected = v;
+        }
+        ASSERT_TRUE(actual[i] == expected || (std::isnan(actual[i]) && std::isnan(expected))) << i << " of " << count;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isas, RowKernelTest, ::testing::ValuesIn(RowKernelTable()),
                          [](const auto& parameter) { return std::string(IsaName(parameter.param.isa)); });
 

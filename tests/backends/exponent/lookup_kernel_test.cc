@@ -317,8 +317,11 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
       const size_t groups = Pick(rng, 7);
       const auto lanes = AnyBytes(rng, groups * kLookupGroupBytes);
       const auto panel = AnyBytes(rng, (groups + 3) / 4 * rows * 16);
-      std::vector<size_t> offsets;
-      for (size_t g = 0; g < groups; ++g) offsets.push_back(g * kLookupGroupBytes);
+      std::vector<size_t> offsets, row_offsets;
+      for (size_t g = 0; g < groups; ++g) {
+        offsets.push_back(g * kLookupGroupBytes);
+        row_offsets.push_back(g * rows * kLookupGroup);
+      }
       int32_t sums[kLookupRows * kLookupLanes];
       LookupTile tile;
       tile.lanes = lanes.get();
@@ -328,6 +331,7 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
       tile.row_count = rows;
       tile.lane_count = kLookupLanes;
       tile.acts_in_lanes = trial % 2 == 0;
+      if (trial % 4 == 1) tile.row_offsets = row_offsets.data();
       tile.acc = sums;
       tile.acc_stride = kLookupLanes;
       FinishCase by_tile(rng, rows, tile.acts_in_lanes, Pick(rng, 2) == 0);
@@ -419,17 +423,20 @@ TEST_P(LookupKernelTest, FinishesTilesBesideEachOther) {
   }
 }
 
-TEST_P(LookupKernelTest, TransposesWholeVectorsOfRows) {
+TEST_P(LookupKernelTest, TransposesAnyRowsAndLanesAndNothingElse) {
   Rng rng(108);
   for (size_t rows = 0; rows <= 70; ++rows) {
-    const size_t padded = (rows + 15) / 16 * 16, stride = padded + Pick(rng, 5);
-    auto from = Exact<int32_t>(padded * kLookupLanes);
-    for (size_t i = 0; i < padded * kLookupLanes; ++i) from[i] = static_cast<int32_t>(rng());
-    auto to = Exact<int32_t>(stride * (kLookupLanes - 1) + padded);
-    kernel().transpose(from.get(), rows, to.get(), stride);
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t l = 0; l < kLookupLanes; ++l) {
-        ASSERT_EQ(to[l * stride + r], from[r * kLookupLanes + l]) << rows << " rows, " << r << ", lane " << l;
+    for (size_t lanes = 1; lanes <= kLookupLanes; ++lanes) {
+      const size_t padded = (rows + 15) / 16 * 16, stride = rows + Pick(rng, 5);
+      auto from = Exact<int32_t>(padded * kLookupLanes);
+      for (size_t i = 0; i < padded * kLookupLanes; ++i) from[i] = static_cast<int32_t>(rng());
+      const size_t size = rows == 0 ? 0 : stride * (lanes - 1) + rows;
+      auto to = Exact<int32_t>(size);
+      std::fill(to.get(), to.get() + size, 7);
+      kernel().transpose(from.get(), rows, lanes, to.get(), stride);
+      for (size_t i = 0; i < size; ++i) {
+        const size_t r = i % stride, l = i / stride;
+        ASSERT_EQ(to[i], r < rows ? from[r * kLookupLanes + l] : 7) << rows << " rows, " << lanes << " lanes, " << i;
       }
     }
   }

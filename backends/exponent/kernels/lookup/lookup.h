@@ -123,7 +123,7 @@ struct LookupTile {
   size_t lane_count = 0;       // 16 or 32; all are written
   bool acts_in_lanes = false;  // which operand holds the activations
   bool act_signed = false;
-  const LookupFinish* finish = nullptr;  // kernels that finish; not with row_offsets. Null: the sums go to acc.
+  const LookupFinish* finish = nullptr;  // kernels that finish. Null: the sums go to acc.
   // Tiles of 32 lanes beside each other, and so are their results; more than one only with activations in lanes and a
   // plain finish of all lanes.
   size_t tiles = 1;
@@ -172,6 +172,17 @@ struct LookupDepthwise {
   int32_t* acc = nullptr;
 };
 
+// The elements of `transpose` one by one, from a row and a lane on.
+static inline void TransposeEach(const void* from, size_t first_row, size_t rows, size_t first_lane, size_t lanes,
+                                 void* to, size_t to_stride) {
+  for (size_t r = first_row; r < rows; ++r) {
+    for (size_t l = first_lane; l < lanes; ++l) {
+      __builtin_memcpy(static_cast<char*>(to) + 4 * (l * to_stride + r),
+                       static_cast<const char*>(from) + 4 * (r * kLookupLanes + l), 4);
+    }
+  }
+}
+
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
   // With more rows in all it is faster to decode a block of outputs once, and to use tiles. The first is for codes of 4
@@ -187,8 +198,9 @@ struct LookupKernel {
   // The same for a stream of `units` units.
   void (*decode)(const uint8_t* stream, size_t units, const LookupTable& table, int8_t* digits);
   void (*tile)(const LookupTile& tile);
-  // to[lane * to_stride + row] = from[row * 32 + lane]. Reads and writes whole multiples of 16 rows.
-  void (*transpose)(const int32_t* from, size_t rows, int32_t* to, size_t to_stride);
+  // Of elements of 4 bytes: to[lane * to_stride + row] = from[row * 32 + lane], row < rows, lane < lanes <= 32. Reads
+  // whole multiples of 16 rows.
+  void (*transpose)(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride);
   void (*stream)(const LookupStream& stream);
   void (*depthwise)(const LookupDepthwise& depthwise);
 };

@@ -262,7 +262,11 @@ void PixelTile(const LookupTile& t) {
   AddPixels<1, kRows>(t, 0, t.first_row_zeros, acc);
   AddPixels<0, kRows>(t, t.first_row_zeros, end, acc);
   AddPixels<0, kRows - 1>(t, end, t.groups, acc);
-  StoreSums(acc, t);
+  if (t.finish != nullptr) {
+    Finish<false>(acc, *t.finish);
+  } else {
+    StoreSums(acc, t);
+  }
 }
 
 enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
@@ -309,8 +313,8 @@ void Tile(const LookupTile& t) {
   }
 }
 
-// Rows and columns of 16 x 16 elements, `from` rows 32 apart.
-void Transpose16(const int32_t* from, int32_t* to, size_t to_stride) {
+// Rows and columns of 16 x 16 elements, `from` rows 32 apart, of which `rows` and `lanes` are wanted.
+void Transpose16(const int32_t* from, size_t rows, size_t lanes, int32_t* to, size_t to_stride) {
   __m512i r[16], t[16];
   UNROLL for (int i = 0; i < 16; ++i) r[i] = Load(from + kLookupLanes * i);
   UNROLL for (int i = 0; i < 16; i += 2) {
@@ -328,17 +332,27 @@ void Transpose16(const int32_t* from, int32_t* to, size_t to_stride) {
     const __m512i even0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), odd0 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD);
     const __m512i even1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
     const __m512i odd1 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
-    Store(to + j * to_stride, _mm512_shuffle_i32x4(even0, even1, 0x88));
-    Store(to + (4 + j) * to_stride, _mm512_shuffle_i32x4(odd0, odd1, 0x88));
-    Store(to + (8 + j) * to_stride, _mm512_shuffle_i32x4(even0, even1, 0xDD));
-    Store(to + (12 + j) * to_stride, _mm512_shuffle_i32x4(odd0, odd1, 0xDD));
+    t[j] = _mm512_shuffle_i32x4(even0, even1, 0x88);
+    t[4 + j] = _mm512_shuffle_i32x4(odd0, odd1, 0x88);
+    t[8 + j] = _mm512_shuffle_i32x4(even0, even1, 0xDD);
+    t[12 + j] = _mm512_shuffle_i32x4(odd0, odd1, 0xDD);
+  }
+  if (rows >= 16 && lanes >= 16) {
+    UNROLL for (size_t l = 0; l < 16; ++l) Store(to + l * to_stride, t[l]);
+    return;
+  }
+  const __mmask16 wanted = rows >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << rows) - 1);
+  UNROLL for (size_t l = 0; l < 16; ++l) {
+    if (l < lanes) _mm512_mask_storeu_epi32(to + l * to_stride, wanted, t[l]);
   }
 }
 
-void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
-  for (size_t r = 0; r < rows; r += 16, from += 16 * kLookupLanes, to += 16) {
-    Transpose16(from, to, to_stride);
-    Transpose16(from + 16, to + 16 * to_stride, to_stride);
+void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
+  for (size_t r = 0; r < rows; r += 16) {
+    for (size_t l = 0; l < lanes; l += 16) {
+      Transpose16(static_cast<const int32_t*>(from) + r * kLookupLanes + l, rows - r, lanes - l,
+                  static_cast<int32_t*>(to) + l * to_stride + r, to_stride);
+    }
   }
 }
 

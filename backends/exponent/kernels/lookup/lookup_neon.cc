@@ -317,10 +317,16 @@ inline void Transpose4(const int32_t* from, int32_t* to, size_t to_stride) {
   vst1q_s32(to + 3 * to_stride, vreinterpretq_s32_s64(vtrn2q_s64(odd01, odd23)));
 }
 
-void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
-  for (size_t r = 0; r < rows; r += 4, from += 4 * kLookupLanes, to += 4) {
-    for (size_t l = 0; l < kLookupLanes; l += 4) Transpose4(from + l, to + l * to_stride, to_stride);
+void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
+  const size_t whole_rows = rows / 4 * 4, whole_lanes = lanes / 4 * 4;
+  for (size_t r = 0; r < whole_rows; r += 4) {
+    for (size_t l = 0; l < whole_lanes; l += 4) {
+      Transpose4(static_cast<const int32_t*>(from) + r * kLookupLanes + l,
+                 static_cast<int32_t*>(to) + l * to_stride + r, to_stride);
+    }
   }
+  TransposeEach(from, whole_rows, rows, 0, lanes, to, to_stride);
+  TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
 }
 
 template <int kBits, int kRows>

@@ -64,10 +64,8 @@ void Tile(const LookupTile& t) {
   }
 }
 
-void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t l = 0; l < kLookupLanes; ++l) to[l * to_stride + r] = from[r * kLookupLanes + l];
-  }
+void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
+  TransposeEach(from, 0, rows, 0, lanes, to, to_stride);
 }
 
 void Stream(const LookupStream& v) {

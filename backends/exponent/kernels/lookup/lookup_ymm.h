@@ -288,10 +288,16 @@ void Transpose8(const int32_t* from, int32_t* to, size_t to_stride) {
   }
 }
 
-void Transpose(const int32_t* from, size_t rows, int32_t* to, size_t to_stride) {
-  for (size_t r = 0; r < rows; r += 8, from += 8 * kLookupLanes, to += 8) {
-    for (size_t l = 0; l < kLookupLanes; l += 8) Transpose8(from + l, to + l * to_stride, to_stride);
+void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
+  const size_t whole_rows = rows / 8 * 8, whole_lanes = lanes / 8 * 8;
+  for (size_t r = 0; r < whole_rows; r += 8) {
+    for (size_t l = 0; l < whole_lanes; l += 8) {
+      Transpose8(static_cast<const int32_t*>(from) + r * kLookupLanes + l,
+                 static_cast<int32_t*>(to) + l * to_stride + r, to_stride);
+    }
   }
+  TransposeEach(from, whole_rows, rows, 0, lanes, to, to_stride);
+  TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
 }
 
 // Group kGroup of a unit.
