@@ -91,22 +91,12 @@ std::string TypeNames(unsigned types) {
   return names;
 }
 
-absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
-  outputs->clear();
-  const Node& node = context.node;
-  TALLY_RETURN_IF_ERROR(CheckCount(def, "inputs", context.inputs.size(), def.min_inputs, def.max_inputs));
+absl::Status CheckNode(const OpDef& def, const Node& node) {
+  TALLY_RETURN_IF_ERROR(CheckCount(def, "inputs", node.inputs.size(), def.min_inputs, def.max_inputs));
   TALLY_RETURN_IF_ERROR(CheckCount(def, "outputs", node.outputs.size(), def.min_outputs, def.max_outputs));
-  for (size_t i = 0; i < context.inputs.size(); ++i) {
-    if (context.inputs[i] != nullptr) {
-      TALLY_RETURN_IF_ERROR(CheckLimits(def, "input", i, *context.inputs[i]));
-    } else if (i < static_cast<size_t>(def.min_inputs)) {
-      return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
-    }
-  }
-  if (!context.inputs.empty() && (def.types & TypeBit(context.inputs[0]->dtype)) == 0) {
-    return MakeError(ErrorId::kBadNodeInputs,
-                     absl::StrCat(def.name, ": input 0 is ", DTypeName(context.inputs[0]->dtype), ", expected ",
-                                  TypeNames(def.types)));
+  for (size_t i = 0; i < static_cast<size_t>(def.min_inputs); ++i) {
+    if (node.inputs[i] >= 0) continue;
+    return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
   }
   for (size_t i = 0; i < node.attributes.size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckAttribute(def, node.attributes[i]));
@@ -115,6 +105,21 @@ absl::Status InferNode(const OpDef& def, const InferContext& context, std::vecto
       return MakeError(ErrorId::kBadAttribute, absl::StrCat(def.name, ": attribute ", Quoted(node.attributes[i].name),
                                                             " is given twice, expected once"));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
+  outputs->clear();
+  const Node& node = context.node;
+  TALLY_RETURN_IF_ERROR(CheckNode(def, node));
+  for (size_t i = 0; i < context.inputs.size(); ++i) {
+    if (context.has(i)) TALLY_RETURN_IF_ERROR(CheckLimits(def, "input", i, *context.inputs[i]));
+  }
+  if (!context.inputs.empty() && (def.types & TypeBit(context.inputs[0]->dtype)) == 0) {
+    return MakeError(ErrorId::kBadNodeInputs,
+                     absl::StrCat(def.name, ": input 0 is ", DTypeName(context.inputs[0]->dtype), ", expected ",
+                                  TypeNames(def.types)));
   }
   TALLY_RETURN_IF_ERROR(def.infer(context, outputs));
   if (outputs->size() != node.outputs.size()) {
