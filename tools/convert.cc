@@ -15,7 +15,7 @@
 #include "converter/passes/passes.h"
 #include "format/error.h"
 #include "format/model_file.h"
-#include "runtime/exec/infer.h"
+#include "runtime/ops/shape_inputs.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/evaluation.h"

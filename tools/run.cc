@@ -176,7 +176,7 @@ absl::Status Run(const Options& options) {
   report["backend"] = specs[0].label;
   // --explain alone needs no data, unless shapes follow from it.
   const bool is_planned = std::none_of(session.inputs().begin(), session.inputs().end(),
-                                       [](const TensorInfo& input) { return input.is_shape_input; });
+                                       [](const TensorInfo& info) { return info.is_shape_input; });
   if (!options.explain || !is_planned || !options.inputs.empty() || !options.outputs.empty()) {
     TALLY_RETURN_IF_ERROR(RunOnce(options, input.files, &session, &report));
   }
@@ -196,7 +196,9 @@ void AddRun(CLI::App* app, Action* action) {
   AddList(sub, "--input", &o->inputs, "NAME=FILE.npy; any batch where the batch is dynamic");
   AddList(sub, "--output", &o->outputs, "NAME=FILE.npy; without it a summary is printed");
   AddThreads(sub, &o->num_threads);
-  sub->add_flag("--explain", o->explain, "Print where each node runs, and why not elsewhere; needs no input where no shape follows from its value");
+  sub->add_flag(
+      "--explain", o->explain,
+      "Print where each node runs, and why not elsewhere; needs no input where no shape follows from its value");
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
   AddTuning(sub, &o->tuning);

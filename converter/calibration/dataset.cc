@@ -89,17 +89,12 @@ std::vector<NamedView> Batch::views() const {
   return views;
 }
 
-absl::Status RefuseShapeInputs(const std::vector<TensorInfo>& inputs) {
-  for (const TensorInfo& input : inputs) {
-    if (!input.is_shape_input) continue;
-    return MakeError(ErrorId::kShapeInput, "shapes follow from its value, expected a constant in its place",
-                     {"", "", -1, absl::StrCat("input ", Quoted(input.name))});
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Dataset> Dataset::Open(const std::string& path, const std::vector<TensorInfo>& model_inputs) {
-  TALLY_RETURN_IF_ERROR(RefuseShapeInputs(model_inputs));
+  for (const TensorInfo& input : model_inputs) {
+    if (!input.is_shape_input) continue;
+    return MakeError(ErrorId::kShapeInput, "shapes follow from its value, which belongs to no sample",
+                     {path, "", -1, absl::StrCat("input ", Quoted(input.name))});
+  }
   try {
     TALLY_ASSIGN_OR_RETURN(const Blob text, ReadWholeFile(path, kMaxDescriptionBytes));
     auto impl = std::make_shared<Impl>();

@@ -33,9 +33,6 @@ struct Batch {
   std::vector<NamedView> views() const;
 };
 
-// kShapeInput when there is one, for uses of a model that have no value for it.
-absl::Status RefuseShapeInputs(const std::vector<TensorInfo>& inputs);
-
 class Dataset {
  public:
   // Opens the description and what it refers to; checks counts against each other. `model_inputs` resolve the name "*"

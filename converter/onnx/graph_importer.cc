@@ -8,7 +8,7 @@
 #include "converter/onnx/node_import.h"
 #include "converter/onnx/operators.h"
 #include "format/error.h"
-#include "runtime/exec/infer.h"
+#include "runtime/ops/shape_inputs.h"
 
 namespace tally {
 namespace {

@@ -1,6 +1,5 @@
 #include "runtime/exec/infer.h"
 
-#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "format/error.h"
 #include "runtime/core/thread_pool.h"
 #include "runtime/ops/op.h"
+#include "runtime/ops/shape_inputs.h"
 
 namespace tally {
 namespace {
@@ -93,8 +93,9 @@ absl::Status FoldNode(const Graph& graph, const OpDef& def, size_t node_index, I
 
 // Of a node's outputs: are their types known now (*typed), and will their values follow from those of shape inputs?
 // Error: a shape that depends on the data of a run.
-absl::Status Await(const Graph& graph, const OpDef& def, const Node& node, InferredGraph* inferred,
+absl::Status Await(const Graph& graph, const OpDef& def, const InferContext& context, InferredGraph* inferred,
                    std::vector<bool>* awaited, bool* typed) {
+  const Node& node = context.node;
   const auto at = [](const std::vector<bool>& flags, int t) { return flags[static_cast<size_t>(t)]; };
   bool waits = false, only_awaited = true;
   *typed = true;
@@ -117,9 +118,9 @@ absl::Status Await(const Graph& graph, const OpDef& def, const Node& node, Infer
     if (at(*awaited, t)) {
       *typed = false;
     } else if (at(inferred->untyped, t)) {
-      return MakeError(ErrorId::kBadNodeInputs,
-                       absl::StrCat(def.name, ": input ", i,
-                                    " depends on the data, expected values known before the run"));
+      return MakeError(
+          ErrorId::kBadNodeInputs,
+          absl::StrCat(def.name, ": input ", i, " depends on the data, expected values known before the run"));
     }
   }
   for (int t : node.outputs) {
@@ -127,29 +128,10 @@ absl::Status Await(const Graph& graph, const OpDef& def, const Node& node, Infer
     (*awaited)[static_cast<size_t>(t)] = waits && only_awaited;
     inferred->untyped[static_cast<size_t>(t)] = !*typed;
   }
-  return *typed ? absl::OkStatus() : CheckNode(def, node);
+  return *typed ? absl::OkStatus() : CheckNode(def, context);
 }
 
 }  // namespace
-
-std::vector<bool> FindShapeInputs(const Graph& graph) {
-  std::vector<bool> needed(graph.tensors.size(), false);  // by value
-  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
-    const OpDef* def = FindOp(node->op);
-    const bool all = node->op != "Shape" && std::any_of(node->outputs.begin(), node->outputs.end(), [&](int t) {
-                       return t >= 0 && needed[static_cast<size_t>(t)];
-                     });
-    for (size_t i = 0; i < node->inputs.size(); ++i) {
-      const bool wanted = all || (def != nullptr && IsShapedBy(*def, i));
-      if (wanted && node->inputs[i] >= 0) needed[static_cast<size_t>(node->inputs[i])] = true;
-    }
-  }
-  std::vector<bool> shape_inputs;
-  for (int t : graph.inputs) {
-    shape_inputs.push_back(needed[static_cast<size_t>(t)] && MayBeShapeInput(graph.tensors[static_cast<size_t>(t)]));
-  }
-  return shape_inputs;
-}
 
 absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
                                          const Limits& limits, const std::vector<Blob>& shape_values) {
@@ -196,7 +178,7 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
     const Where where{"", "", -1, absl::StrCat("node ", Quoted(node.name), " (", node.op, ")")};
     std::vector<TensorType> outputs;
     bool typed = false;
-    if (absl::Status s = Await(graph, def, node, &inferred, &awaited, &typed); !s.ok()) return AddWhere(s, where);
+    if (absl::Status s = Await(graph, def, context, &inferred, &awaited, &typed); !s.ok()) return AddWhere(s, where);
     if (!typed) continue;
     if (absl::Status s = InferNode(def, context, &outputs); !s.ok()) return AddWhere(s, where);
     for (size_t i = 0; i < node.outputs.size(); ++i) {
@@ -215,9 +197,9 @@ absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph,
   TALLY_ASSIGN_OR_RETURN(InferredGraph inferred, InferGraph(graph, symbol_values));
   for (size_t i = 0; i < graph.inputs.size() && !inferred.complete; ++i) {
     if (!inferred.shape_inputs[i]) continue;
-    const Tensor& input = graph.tensors[static_cast<size_t>(graph.inputs[i])];
+    const std::string& name = graph.tensors[static_cast<size_t>(graph.inputs[i])].name;
     return MakeError(ErrorId::kShapeInput, "shapes follow from its value, expected a constant in its place",
-                     {"", "", -1, absl::StrCat("input ", Quoted(input.name))});
+                     {"", "", -1, absl::StrCat("input ", Quoted(name))});
   }
   return std::move(inferred.types);
 }

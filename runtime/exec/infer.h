@@ -1,7 +1,6 @@
 // Types of every tensor of a graph for concrete values of its symbols, and the values that follow from shapes alone.
 //
-// Shapes may also follow from values: Reshape's shape, Range's limit, and all others of OpDef::shaped_by. An input of
-// the model that such a value is computed from is a shape input; without its value, types behind it stay unknown.
+// Without the values of shape inputs (runtime/ops/shape_inputs.h) types behind them stay unknown.
 #ifndef TALLY_RUNTIME_EXEC_INFER_H_
 #define TALLY_RUNTIME_EXEC_INFER_H_
 
@@ -13,12 +12,6 @@
 #include "tally/types.h"
 
 namespace tally {
-
-// Whether an input of the model may be a shape input: a scalar or a vector. What is larger is data.
-inline bool MayBeShapeInput(const Tensor& input) { return input.shape.size() <= 1; }
-
-// Per input of the model.
-std::vector<bool> FindShapeInputs(const Graph& graph);
 
 struct InferredGraph {
   std::vector<TensorType> types;  // per tensor
@@ -35,8 +28,8 @@ struct InferredGraph {
 
 // Checks every node against its operator and every tensor against the limits. `symbol_values` has one extent per symbol
 // of the graph; `shape_values` one value per input of the model (looked at where it is a shape input, and then of its
-// type), or none at all. REQUIRES: ValidateGraph(graph) is OK. Errors: kUnknownOp (naming all of them), those of InferNode, kLimitTensor; each
-// names the node.
+// type), or none at all. REQUIRES: ValidateGraph(graph) is OK. Errors: kUnknownOp (naming all of them), those of
+// InferNode, kLimitTensor; each names the node.
 absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
                                          const Limits& limits = {}, const std::vector<Blob>& shape_values = {});
 

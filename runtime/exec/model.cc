@@ -14,7 +14,8 @@ const char* Version() { return TALLY_VERSION; }
 namespace {
 
 // Every operator and attribute is checked here, at extent 1 for what is dynamic, and types as far as they do not follow
-// from values of inputs; a session checks again for its own extents and values. Where windows do not fit into that, images and sequences get an extent as of real data.
+// from values of inputs; a session checks again for its own extents and values. Where windows do not fit into that,
+// images and sequences get an extent as of real data.
 absl::StatusOr<InferredGraph> CheckedTypes(const Graph& graph, const Limits& limits) {
   std::vector<int64_t> extents(graph.symbols.size(), 1);
   absl::StatusOr<InferredGraph> inferred = InferGraph(graph, extents, limits);

@@ -1,5 +1,6 @@
-// A plan: what a session runs for one set of input extents, and of values of shape inputs (infer.h). Built once, then only pointers of the application's buffers
-// change. Building it does all validation, placement, compiling and memory planning; running it checks nothing twice.
+// A plan: what a session runs for one set of input extents, and of values of shape inputs (infer.h). Built once, then
+// only pointers of the application's buffers change. Building it does all validation, placement, compiling and memory
+// planning; running it checks nothing twice.
 #ifndef TALLY_RUNTIME_EXEC_PLAN_H_
 #define TALLY_RUNTIME_EXEC_PLAN_H_
 
@@ -52,8 +53,8 @@ struct Plan {
   bool complete = false;
   std::vector<int64_t> symbol_values;
   std::vector<size_t> shape_inputs;  // among the inputs
-  std::vector<TensorType> types;  // per tensor
-  std::vector<Blob> known;        // values of shape inputs and what was computed while planning, kept alive
+  std::vector<TensorType> types;     // per tensor
+  std::vector<Blob> known;           // values of shape inputs and what was computed while planning, kept alive
   std::vector<Value> values;
   std::vector<int> plain;  // per tensor: its value in plain encoding, or -1
   std::vector<Step> steps;
@@ -81,8 +82,7 @@ struct Plan {
 // REQUIRES: one value per symbol; `shape_values` as for InferGraph; `backends` outlive the plan.
 absl::StatusOr<std::unique_ptr<Plan>> BuildPlan(const Graph& graph, const Limits& limits,
                                                 const std::vector<int64_t>& symbol_values,
-                                                const std::vector<Blob>& shape_values,
-                                                const SessionOptions& options,
+                                                const std::vector<Blob>& shape_values, const SessionOptions& options,
                                                 const std::vector<std::shared_ptr<const Backend>>& backends,
                                                 const CpuFeatures& cpu, int num_threads, Tuner* tuner);
 

@@ -91,11 +91,12 @@ std::string TypeNames(unsigned types) {
   return names;
 }
 
-absl::Status CheckNode(const OpDef& def, const Node& node) {
-  TALLY_RETURN_IF_ERROR(CheckCount(def, "inputs", node.inputs.size(), def.min_inputs, def.max_inputs));
+absl::Status CheckNode(const OpDef& def, const InferContext& context) {
+  const Node& node = context.node;
+  TALLY_RETURN_IF_ERROR(CheckCount(def, "inputs", context.inputs.size(), def.min_inputs, def.max_inputs));
   TALLY_RETURN_IF_ERROR(CheckCount(def, "outputs", node.outputs.size(), def.min_outputs, def.max_outputs));
   for (size_t i = 0; i < static_cast<size_t>(def.min_inputs); ++i) {
-    if (node.inputs[i] >= 0) continue;
+    if (context.has(i)) continue;
     return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
   }
   for (size_t i = 0; i < node.attributes.size(); ++i) {
@@ -111,8 +112,7 @@ absl::Status CheckNode(const OpDef& def, const Node& node) {
 
 absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
   outputs->clear();
-  const Node& node = context.node;
-  TALLY_RETURN_IF_ERROR(CheckNode(def, node));
+  TALLY_RETURN_IF_ERROR(CheckNode(def, context));
   for (size_t i = 0; i < context.inputs.size(); ++i) {
     if (context.has(i)) TALLY_RETURN_IF_ERROR(CheckLimits(def, "input", i, *context.inputs[i]));
   }
@@ -122,9 +122,9 @@ absl::Status InferNode(const OpDef& def, const InferContext& context, std::vecto
                                   TypeNames(def.types)));
   }
   TALLY_RETURN_IF_ERROR(def.infer(context, outputs));
-  if (outputs->size() != node.outputs.size()) {
+  if (outputs->size() != context.node.outputs.size()) {
     return MakeError(ErrorId::kBadNodeInputs,
-                     absl::StrCat(def.name, ": ", node.outputs.size(), " outputs, expected ", outputs->size()));
+                     absl::StrCat(def.name, ": ", context.node.outputs.size(), " outputs, expected ", outputs->size()));
   }
   for (size_t i = 0; i < outputs->size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckLimits(def, "output", i, (*outputs)[i]));

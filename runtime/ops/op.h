@@ -73,7 +73,7 @@ std::vector<const OpDef*> AllOps();
 std::string TypeNames(unsigned types);
 
 // What needs no types: counts of inputs and outputs, and the attributes, against `def`.
-absl::Status CheckNode(const OpDef& def, const Node& node);
+absl::Status CheckNode(const OpDef& def, const InferContext& context);
 
 // CheckNode, then def.infer, then the limits on rank and extents of inputs and outputs. Replaces *outputs.
 absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs);

@@ -1,5 +1,6 @@
 // The operator table. Columns: name; inputs min, max; outputs min, max; attributes; element types of input 0;
-// inference; evaluation; what docs/operators.md says of it; whether it is a view; what its shape follows from (marked *).
+// inference; evaluation; what docs/operators.md says of it; whether it is a view; what its shape follows from (marked
+// *).
 #include <cmath>
 
 #include "runtime/ops/element_types.h"
@@ -124,7 +125,8 @@ constexpr OpDef kOps[] = {
     {"Mul", 2, 2, 1, 1, "", kNumbers, InferArithmetic, EvalMul, "a, b of one type; broadcast; integers wrap"},
     {"Neg", 1, 1, 1, 1, "", kNumbers, InferSame, EvalNeg, "x"},
     {"Not", 1, 1, 1, 1, "", kBoolType, InferSame, EvalNot, "x"},
-    {"OneHot", 3, 3, 1, 1, "axis:int", kWideNumbers, InferOneHot, EvalOneHot, "indices, depth *, values (off, on)", kCopy, By(1, 1)},
+    {"OneHot", 3, 3, 1, 1, "axis:int", kWideNumbers, InferOneHot, EvalOneHot, "indices, depth *, values (off, on)",
+     kCopy, By(1, 1)},
     {"Or", 2, 2, 1, 1, "", kBoolType, InferComparison, EvalOr, "a, b; broadcast"},
     {"PRelu", 2, 2, 1, 1, "", kFloatType, InferPRelu, EvalPRelu, "x, slope that broadcasts to x"},
     {"Pad", 2, 3, 1, 1, "mode:string", kAnyType, InferPad, EvalPad,
@@ -168,13 +170,15 @@ constexpr OpDef kOps[] = {
     {"Sign", 1, 1, 1, 1, "", kNumbers, InferSame, EvalSign, "x"},
     {"Sin", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SinF>, "x"},
     {"Sinh", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SinhF>, "x"},
-    {"Slice", 3, 5, 1, 1, "", kAnyType, InferSlice, EvalSlice, "x, starts *, ends *, [axes *], [steps *]", kCopy, By(1, 4)},
+    {"Slice", 3, 5, 1, 1, "", kAnyType, InferSlice, EvalSlice, "x, starts *, ends *, [axes *], [steps *]", kCopy,
+     By(1, 4)},
     {"Softmax", 1, 1, 1, 1, "axis:int flatten:flag", kFloatType, InferSoftmax, EvalSoftmax,
      "x; flatten 1: over all of axis..last (opset < 13)"},
     {"Softplus", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
     {"Softsign", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
     {"SpaceToDepth", 1, 1, 1, 1, "blocksize:int", kAnyType, InferBlocks, EvalSpaceToDepth, "x `[N,C,H,W]`"},
-    {"Split", 1, 2, 1, kMany, "axis:int split:ints", kAnyType, InferSplit, EvalSplit, "x, [sizes * where there is no attribute split]; one output per size", kCopy, By(1, 1)},
+    {"Split", 1, 2, 1, kMany, "axis:int split:ints", kAnyType, InferSplit, EvalSplit,
+     "x, [sizes * where there is no attribute split]; one output per size", kCopy, By(1, 1)},
     {"Sqrt", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SqrtF>, "x"},
     {"Squeeze", 1, 2, 1, 1, "", kAnyType, InferSqueeze, EvalSqueeze, "x, [axes *]", kView, By(1, 1)},
     {"Sub", 2, 2, 1, 1, "", kNumbers, InferArithmetic, EvalSub, "a, b of one type; broadcast; integers wrap"},

@@ -53,8 +53,8 @@ TEST(OnnxConformance, EveryModelDoesWhatTheListSays) {
       }
     }
     models += names.size();
-    summary += "# " + std::string(group) + ": " + std::to_string(passed) + " of " + std::to_string(names.size()) +
-               " pass\n";
+    summary +=
+        "# " + std::string(group) + ": " + std::to_string(passed) + " of " + std::to_string(names.size()) + " pass\n";
   }
   std::printf("%s", summary.c_str());
   if (std::getenv("TALLY_WRITE_EXPECTED") != nullptr) {

@@ -182,7 +182,7 @@ TEST(ShapeInput, ValuesThatMakeNoShapeAreErrorsOfTheNodeAndChangeNothing) {
   const std::vector<int64_t> good = {2, 6};
   ASSERT_TRUE(session.Run({X(), Ints("s", good)}, {}).ok());
   for (const std::vector<int64_t>& bad : std::vector<std::vector<int64_t>>{
-           {2, 5}, {-1, -1}, {-2, 6}, {5, -1}, {kMax, kMax}, {kMin, 1}, {0, -1}, {int64_t{1} << 32, 1}}) {
+           {2, 5}, {-1, -1}, {-2, 6}, {5, -1}, {kMax, kMax}, {kMin, 1}, {0, 5}, {int64_t{1} << 32, 1}}) {
     const absl::Status status = session.Run({X(), Ints("s", bad)}, {});
     EXPECT_EQ(CodeOf(status), "TLY-E0316") << status;
     EXPECT_EQ(GetErrorInfo(status).subject, "node \"Reshape_r\" (Reshape)");
@@ -297,8 +297,8 @@ TEST(ShapeInput, MayBeAnOutputItself) {
   std::vector<int64_t> same(2);
   std::vector<float> y(12);
   ASSERT_TRUE(session
-                  .Run({X(), Ints("s", s)}, {{"y", {y.data(), DType::kFloat32, {6, 2}}},
-                                             {"same", {same.data(), DType::kInt64, {2}}}})
+                  .Run({X(), Ints("s", s)},
+                       {{"y", {y.data(), DType::kFloat32, {6, 2}}}, {"same", {same.data(), DType::kInt64, {2}}}})
                   .ok());
   EXPECT_EQ(same, s);
   EXPECT_EQ(y, kX);
@@ -330,12 +330,11 @@ TEST(ShapeInput, ShapesThatDependOnDataAreRefusedWhenTheModelIsLoaded) {
   shape.Output("y");
   Session session = SessionOf(Saved(shape.graph));
   const std::vector<int64_t> s = {4, 1};
-  ASSERT_TRUE(session
-                  .Run({{"x", {kX.data(), DType::kFloat32, {2, 2}}},
-                        {"m", {kX.data(), DType::kFloat32, {2, 2}}},
-                        Ints("s", s)},
-                       {})
-                  .ok());
+  ASSERT_TRUE(
+      session
+          .Run({{"x", {kX.data(), DType::kFloat32, {2, 2}}}, {"m", {kX.data(), DType::kFloat32, {2, 2}}}, Ints("s", s)},
+               {})
+          .ok());
   EXPECT_EQ(session.outputs()[0].shape, (Shape{4, 1}));
 }
 
@@ -355,7 +354,8 @@ TEST(ShapeInput, NodesBehindItAreCheckedAsFarAsTheyCanBe) {
 TEST(ShapeInput, EveryExactBackendFollowsTheValueAndKeepsItsBits) {
   Graph flatten = testing::SmallConvNet();
   Graph reshape = flatten;
-  const auto node = std::find_if(reshape.nodes.begin(), reshape.nodes.end(), [](const Node& n) { return n.op == "Flatten"; });
+  const auto node =
+      std::find_if(reshape.nodes.begin(), reshape.nodes.end(), [](const Node& n) { return n.op == "Flatten"; });
   ASSERT_NE(node, reshape.nodes.end());
   Tensor s;
   s.name = "s";
@@ -393,7 +393,8 @@ TEST(ShapeInput, EveryExactBackendFollowsTheValueAndKeepsItsBits) {
 // Every operator whose shape follows from values, with values that nobody sends: an error with a documented code, or a
 // run within the limits.
 TEST(ShapeInput, HostileValuesAreRefusedOrRun) {
-  constexpr int64_t kHostile[] = {0, 1, 2, 3, -1, -2, 4, 64, -64, 2147483647, 2147483648, -2147483648, kMax, kMax - 1, kMin};
+  constexpr int64_t kHostile[] = {0,   1,          2,          3,           -1,   -2,       4,   64,
+                                  -64, 2147483647, 2147483648, -2147483648, kMax, kMax - 1, kMin};
   LoadModelOptions options;
   options.limits.tensor_bytes = 1 << 16;
   options.limits.arena_bytes = 1 << 18;
@@ -408,7 +409,7 @@ TEST(ShapeInput, HostileValuesAreRefusedOrRun) {
       std::vector<std::string> names;
       std::vector<TensorType> types;
       for (int i = 0; i < (op == "Slice" ? 5 : op == "Resize" ? 3 : std::max(def->min_inputs, 2)); ++i) {
-        TensorType type{DType::kFloat32, i == 0 ? Shape(static_cast<size_t>(rank), 3) : Shape{2}};
+        TensorType type{DType::kFloat32, i == 0 ? Shape(static_cast<size_t>(rank), op == "Squeeze" ? 1 : 3) : Shape{2}};
         if (op == "Range") type = {DType::kInt64, {}};
         if (op == "OneHot" && i == 0) type = {DType::kInt64, {3}};
         if (IsShapedBy(*def, static_cast<size_t>(i)) && op != "Range") {

@@ -80,8 +80,8 @@ TALLY_C_API tally_tensor tally_session_output(const tally_session* session, size
 TALLY_C_API tally_status tally_session_resize(tally_session* session, const char* input, const int64_t* shape,
                                               size_t rank);
 
-/* Plans for the shapes of these inputs and for the values of those that shapes follow from (Reshape's shape, ...), which
- * must be among them; no other `data` is read. Then tally_session_output says what a run with them gives. */
+/* Plans for the shapes of these inputs and for the values of those that shapes follow from (Reshape's shape, ...),
+ * which must be among them; no other `data` is read. Then tally_session_output says what a run with them gives. */
 TALLY_C_API tally_status tally_session_prepare(tally_session* session, const tally_tensor* inputs, size_t num_inputs);
 
 TALLY_C_API tally_status tally_session_run(tally_session* session, const tally_tensor* inputs, size_t num_inputs,

@@ -62,7 +62,7 @@ class TALLY_API Model {
   const std::vector<TensorInfo>& inputs() const;
   // As with extents 1 (or 64) for dynamic ones, and unknown where they follow from values; ask the session.
   const std::vector<TensorInfo>& outputs() const;
-  const Graph& graph() const;                      // format/graph.h
+  const Graph& graph() const;  // format/graph.h
   const Limits& limits() const;
 
  private:
@@ -194,10 +194,10 @@ class TALLY_API Session {
   // Resize and Run; the session then keeps its old shapes and values.
   absl::Status Prepare(const std::vector<NamedView>& inputs);
 
-  const std::vector<TensorInfo>& inputs() const;   // concrete
-  const std::vector<TensorInfo>& outputs() const;  // concrete, but for shapes that are not known yet
+  const std::vector<TensorInfo>& inputs() const;        // concrete
+  const std::vector<TensorInfo>& outputs() const;       // concrete, but for shapes that are not known yet
   const std::vector<NodePlacement>& placement() const;  // empty while values of shape inputs are not known
-  const std::vector<NodeProfile>& profile() const;  // of the last run; needs enable_profiling
+  const std::vector<NodeProfile>& profile() const;      // of the last run; needs enable_profiling
   SessionStats stats() const;
   int num_threads() const;
 
