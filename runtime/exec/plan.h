@@ -1,4 +1,4 @@
-// A plan: what a session runs for one set of input extents, and of values of shape inputs (infer.h). Built once, then
+// A plan: what a session runs for one set of input extents, and of values of shape inputs. Built once, then
 // only pointers of the application's buffers change. Building it does all validation, placement, compiling and memory
 // planning; running it checks nothing twice.
 #ifndef TALLY_RUNTIME_EXEC_PLAN_H_
