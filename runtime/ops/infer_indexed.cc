@@ -131,7 +131,7 @@ absl::Status InferReverseSequence(const InferContext& context, std::vector<Tenso
   if (x.size() < 2) return BadInput(context, 0, "x", "rank 2 or more");
   const int64_t batch_axis = IntAttribute(context.node, "batch_axis", 1);
   const int64_t time_axis = IntAttribute(context.node, "time_axis", 0);
-  if (batch_axis + time_axis != 1 || batch_axis < 0 || batch_axis > 1) {
+  if (batch_axis < 0 || batch_axis > 1 || time_axis != 1 - batch_axis) {
     return BadAttribute(context, "batch_axis", "and time_axis are not 0 and 1, in either order");
   }
   TALLY_RETURN_IF_ERROR(CheckType(context, 1, "sequence_lens", {DType::kInt64}));

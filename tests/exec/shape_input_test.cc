@@ -29,6 +29,10 @@ __attribute__((noinline)) void* operator new(size_t size) {
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
+__attribute__((noinline)) void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(size > 0 ? size : 1);
+}
 __attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
 __attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
 
