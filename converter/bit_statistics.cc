@@ -72,10 +72,11 @@ absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph) {
     result.weight_exponent_bits = exponent / static_cast<double>(result.weight_elements);
   }
   if (activations.empty()) return result;
-  TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> types, InferTensorTypes(graph, RecordedExtents(graph)));
+  TALLY_ASSIGN_OR_RETURN(const InferredGraph inferred, InferGraph(graph, RecordedExtents(graph)));
   double elements = 0, bits = 0;
   for (int t : activations) {
-    const double count = static_cast<double>(types[static_cast<size_t>(t)].elements());
+    if (inferred.untyped[static_cast<size_t>(t)]) continue;  // its size follows from the value of an input
+    const double count = static_cast<double>(inferred.types[static_cast<size_t>(t)].elements());
     const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
     elements += count;
     bits += count * (tensor.codebook ? tensor.codebook->stored_bits() : 32);

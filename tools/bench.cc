@@ -220,6 +220,7 @@ absl::Status RunBench(const BenchOptions& options) {
   const auto is_simulated = [](const SessionSpec& spec) { return spec.optional && spec.label == "nearmem"; };
   specs.erase(std::remove_if(specs.begin(), specs.end(), is_simulated), specs.end());
   TALLY_ASSIGN_OR_RETURN(const Model model, LoadTally(options.model));
+  TALLY_RETURN_IF_ERROR(CheckInputsCanBeMadeUp(model));
   TALLY_RETURN_IF_ERROR(
       CheckOutputs({{options.json.empty() ? "--output_file" : "--json", output_file}}, {options.model}));
 

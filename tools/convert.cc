@@ -15,6 +15,7 @@
 #include "converter/passes/passes.h"
 #include "format/error.h"
 #include "format/model_file.h"
+#include "runtime/ops/shape_inputs.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/evaluation.h"
@@ -162,9 +163,10 @@ absl::Status Run(const Options& options) {
   TALLY_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(options.model, {}, &files));
   TALLY_RETURN_IF_ERROR(AddWhere(RunPasses(&graph), {options.model, "", -1, ""}));
   std::vector<TensorInfo> inputs;
-  for (int t : graph.inputs) {
-    const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
-    inputs.push_back({tensor.name, tensor.dtype, tensor.shape});
+  const std::vector<bool> shape_inputs = FindShapeInputs(graph);
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    const Tensor& tensor = graph.tensors[static_cast<size_t>(graph.inputs[i])];
+    inputs.push_back({tensor.name, tensor.dtype, tensor.shape, shape_inputs[i]});
   }
   TALLY_ASSIGN_OR_RETURN(Dataset calibration, Dataset::Open(options.calibration, inputs));
   if (options.calibration_samples > 0) calibration.Draw(options.calibration_samples, options.seed);

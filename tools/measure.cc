@@ -98,6 +98,15 @@ absl::StatusOr<std::string> RunSelf(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+absl::Status CheckInputsCanBeMadeUp(const Model& model) {
+  for (const TensorInfo& input : model.inputs()) {
+    if (!input.is_shape_input) continue;
+    return MakeError(ErrorId::kShapeInput, "shapes follow from its value, which cannot be made up",
+                     {"", "", -1, absl::StrCat("input ", Quoted(input.name))});
+  }
+  return absl::OkStatus();
+}
+
 RunBuffers::RunBuffers(const Session& session, const Model& model) {
   uint32_t state = 1;
   for (const TensorInfo& info : session.inputs()) {

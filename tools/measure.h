@@ -16,6 +16,9 @@
 
 namespace tally::tools {
 
+// kShapeInput where a shape follows from the value of an input.
+absl::Status CheckInputsCanBeMadeUp(const Model& model);
+
 // Inputs and outputs for the shapes that a session has now. Move-only views into its own memory.
 class RunBuffers {
  public:

@@ -129,13 +129,11 @@ absl::Status RunOnce(const Options& options, const std::vector<std::string>& mod
   }
   TALLY_RETURN_IF_ERROR(CheckOutputs(written, files));
   TALLY_ASSIGN_OR_RETURN(const std::vector<Array> inputs, ReadInputs(options, *session));
-  std::vector<std::pair<std::string, Shape>> shapes;
   std::vector<NamedView> views;
   for (const Array& input : inputs) {
-    shapes.emplace_back(input.name, input.type.shape);
     views.push_back({input.name, {input.data.data(), input.type.dtype, input.type.shape}});
   }
-  TALLY_RETURN_IF_ERROR(session->Resize(shapes));
+  TALLY_RETURN_IF_ERROR(session->Prepare(views));
   std::vector<Array> outputs;
   std::vector<NamedMutableView> output_views;
   for (const TensorInfo& info : session->outputs()) {
@@ -176,8 +174,10 @@ absl::Status Run(const Options& options) {
   TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, input.files));
   Json report = ReportHeader("run", options.model, options.num_threads);
   report["backend"] = specs[0].label;
-  // --explain alone needs no data.
-  if (!options.explain || !options.inputs.empty() || !options.outputs.empty()) {
+  // --explain alone needs no data, unless shapes follow from it.
+  const bool is_planned = std::none_of(session.inputs().begin(), session.inputs().end(),
+                                       [](const TensorInfo& info) { return info.is_shape_input; });
+  if (!options.explain || !is_planned || !options.inputs.empty() || !options.outputs.empty()) {
     TALLY_RETURN_IF_ERROR(RunOnce(options, input.files, &session, &report));
   }
   report["placement"] = PlacementJson(session.placement());
@@ -196,7 +196,9 @@ void AddRun(CLI::App* app, Action* action) {
   AddList(sub, "--input", &o->inputs, "NAME=FILE.npy; any batch where the batch is dynamic");
   AddList(sub, "--output", &o->outputs, "NAME=FILE.npy; without it a summary is printed");
   AddThreads(sub, &o->num_threads);
-  sub->add_flag("--explain", o->explain, "Print where each node runs, and why not elsewhere; needs no input");
+  sub->add_flag(
+      "--explain", o->explain,
+      "Print where each node runs, and why not elsewhere; needs no input where no shape follows from its value");
   sub->add_flag("--require_backend", o->require_backend,
                 "A node that no listed backend takes is an error instead of running on the shared operators");
   AddTuning(sub, &o->tuning);

@@ -147,6 +147,7 @@ std::optional<LaneProgram> AskedProgram(const Options& options) {
 // Runs the model once and collects its layers.
 absl::StatusOr<std::vector<LayerRecord>> SimulateModel(const Options& options, const Model& model,
                                                        const SimulationReport& report) {
+  TALLY_RETURN_IF_ERROR(CheckInputsCanBeMadeUp(model));
   nearmem::Options backend;
   backend.machines = report.compared.machines;
   backend.program = AskedProgram(options);

@@ -37,15 +37,12 @@ absl::StatusOr<Verdict> RunGolden(const Graph& graph, Session* session) {
                                                            " inputs and ", graph.outputs.size(), " outputs, found ",
                                                            golden.inputs.size(), " and ", golden.outputs.size()));
     }
-    std::vector<std::pair<std::string, Shape>> shapes;
     std::vector<NamedView> inputs;
     for (size_t i = 0; i < golden.inputs.size(); ++i) {
       const GoldenCase::Value& value = golden.inputs[i];
-      const std::string& name = session->inputs()[i].name;
-      shapes.emplace_back(name, value.shape);
-      inputs.push_back({name, {value.data.data(), value.dtype, value.shape}});
+      inputs.push_back({session->inputs()[i].name, {value.data.data(), value.dtype, value.shape}});
     }
-    TALLY_RETURN_IF_ERROR(session->Resize(shapes));
+    TALLY_RETURN_IF_ERROR(session->Prepare(inputs));
     std::vector<std::vector<uint8_t>> storage;
     std::vector<NamedMutableView> outputs;
     for (const TensorInfo& info : session->outputs()) {

@@ -48,6 +48,19 @@ tally_status Guarded(const Body& body) {
   }
 }
 
+// Appends NamedView or NamedMutableView.
+template <typename View>
+tally_status ReadTensors(const tally_tensor* tensors, size_t count, std::vector<View>* views) {
+  if (tensors == nullptr && count > 0) return Usage("inputs and outputs must not be NULL");
+  for (size_t i = 0; i < count; ++i) {
+    const tally_tensor& t = tensors[i];
+    if (t.name == nullptr || (t.shape == nullptr && t.rank > 0)) return Usage("a tensor's name or shape is NULL");
+    if (!ValidDType(t.dtype)) return Usage("a tensor's dtype is not one of tally_dtype");
+    views->push_back({t.name, {t.data, static_cast<tally::DType>(t.dtype), tally::Shape(t.shape, t.shape + t.rank)}});
+  }
+  return TALLY_OK;
+}
+
 }  // namespace
 
 const char* tally_version(void) { return tally::Version(); }
@@ -108,26 +121,24 @@ tally_status tally_session_resize(tally_session* session, const char* input, con
   });
 }
 
+tally_status tally_session_prepare(tally_session* session, const tally_tensor* inputs, size_t num_inputs) {
+  return Guarded([&]() -> tally_status {
+    if (session == nullptr) return Usage("session must not be NULL");
+    std::vector<tally::NamedView> in;
+    if (const tally_status bad = ReadTensors(inputs, num_inputs, &in); bad != TALLY_OK) return bad;
+    const absl::Status status = session->session.Prepare(in);
+    return status.ok() ? TALLY_OK : Fail(status);
+  });
+}
+
 tally_status tally_session_run(tally_session* session, const tally_tensor* inputs, size_t num_inputs,
                                const tally_tensor* outputs, size_t num_outputs) {
   return Guarded([&]() -> tally_status {
-    if (session == nullptr || (inputs == nullptr && num_inputs > 0) || (outputs == nullptr && num_outputs > 0)) {
-      return Usage("session, inputs and outputs must not be NULL");
-    }
+    if (session == nullptr) return Usage("session must not be NULL");
     std::vector<tally::NamedView> in;
+    if (const tally_status bad = ReadTensors(inputs, num_inputs, &in); bad != TALLY_OK) return bad;
     std::vector<tally::NamedMutableView> out;
-    for (size_t i = 0; i < num_inputs + num_outputs; ++i) {
-      const tally_tensor& t = i < num_inputs ? inputs[i] : outputs[i - num_inputs];
-      if (t.name == nullptr || (t.shape == nullptr && t.rank > 0)) return Usage("a tensor's name or shape is NULL");
-      if (!ValidDType(t.dtype)) return Usage("a tensor's dtype is not one of tally_dtype");
-      const tally::DType dtype = static_cast<tally::DType>(t.dtype);
-      const tally::Shape shape(t.shape, t.shape + t.rank);
-      if (i < num_inputs) {
-        in.push_back({t.name, {t.data, dtype, shape}});
-      } else {
-        out.push_back({t.name, {t.data, dtype, shape}});
-      }
-    }
+    if (const tally_status bad = ReadTensors(outputs, num_outputs, &out); bad != TALLY_OK) return bad;
     const absl::Status status = session->session.Run(in, out);
     return status.ok() ? TALLY_OK : Fail(status);
   });

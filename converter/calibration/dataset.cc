@@ -90,6 +90,11 @@ std::vector<NamedView> Batch::views() const {
 }
 
 absl::StatusOr<Dataset> Dataset::Open(const std::string& path, const std::vector<TensorInfo>& model_inputs) {
+  for (const TensorInfo& input : model_inputs) {
+    if (!input.is_shape_input) continue;
+    return MakeError(ErrorId::kShapeInput, "shapes follow from its value, which belongs to no sample",
+                     {path, "", -1, absl::StrCat("input ", Quoted(input.name))});
+  }
   try {
     TALLY_ASSIGN_OR_RETURN(const Blob text, ReadWholeFile(path, kMaxDescriptionBytes));
     auto impl = std::make_shared<Impl>();

@@ -36,7 +36,8 @@ struct Batch {
 class Dataset {
  public:
   // Opens the description and what it refers to; checks counts against each other. `model_inputs` resolve the name "*"
-  // (the model's only input) and give dtypes and expected sample shapes (a mismatch is kBadDataFile).
+  // (the model's only input) and give dtypes and expected sample shapes (a mismatch is kBadDataFile). A shape input
+  // belongs to no sample: kShapeInput.
   static absl::StatusOr<Dataset> Open(const std::string& path, const std::vector<TensorInfo>& model_inputs);
 
   const std::string& name() const;

@@ -8,6 +8,7 @@
 #include "converter/onnx/node_import.h"
 #include "converter/onnx/operators.h"
 #include "format/error.h"
+#include "runtime/ops/shape_inputs.h"
 
 namespace tally {
 namespace {
@@ -138,7 +139,9 @@ absl::Status GraphImporter::AddInputs(const onnx::GraphProto& proto) {
         tensor.shape.push_back(0);
       }
     }
+    const bool may_be_shape_input = MayBeShapeInput(tensor);
     TALLY_ASSIGN_OR_RETURN(const int index, Define(input.name(), std::move(tensor)));
+    known_[static_cast<size_t>(index)] = may_be_shape_input;
     declared_[index] = type.tensor_type().elem_type();
     if (!unsupported.empty()) unread_[index] = unsupported;
     graph_.inputs.push_back(index);

@@ -76,7 +76,7 @@ class GraphImporter {
   std::unordered_map<std::string, int64_t> symbols_;  // name -> extent (negative)
   std::map<std::pair<int, double>, int> transposed_;  // (matrix, factor) -> transposed copy
   std::map<std::pair<int, double>, int> scaled_;      // (tensor, factor) -> scaled copy
-  std::vector<bool> known_;                           // per tensor: its value is known before the run
+  std::vector<bool> known_;                           // per tensor: its value may be known before the run
   std::unordered_map<int, int> declared_;             // inputs and constants: ONNX's element type
   std::unordered_map<int, std::string> unread_;       // inputs of the model that are not supported: why
   // Types of what is imported so far, under two bindings of the symbols; made when the inputs are known.

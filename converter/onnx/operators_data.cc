@@ -43,7 +43,11 @@ void ImportSplit(NodeImport& n) {
     if (n.Has("split")) sizes = n.Ints("split");
   } else if (n.has_input(1)) {
     sizes = n.constant_ints(1);
-    if (!sizes) return n.Unsupported("sizes that are not constant");
+    if (!sizes) {
+      n.RequireKnown(1, "split");
+      node.inputs.push_back(n.input(1));
+      return n.Emit(std::move(node), n.num_outputs());
+    }
   }
   if (!sizes) {
     const int64_t parts = static_cast<int64_t>(n.num_outputs());
@@ -84,7 +88,6 @@ void ImportPad(NodeImport& n) {
   int pads = IntsInputOrAttribute(n, 1, "pads", 11);
   if (pads < 0) return n.Fail("pads is missing");
   int value = n.input(2);
-  n.RequireKnown(2, "value");
   if (n.opset() < 11 && n.Has("value")) value = n.AddFloat("value", n.Float("value", 0));
   if (n.has_input(3)) {  // since opset 18: the pads are those of some axes
     const auto axes = n.constant_ints(3), some = n.constant_ints(1);

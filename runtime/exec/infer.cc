@@ -6,7 +6,9 @@
 #include "absl/strings/str_join.h"
 #include "format/checked.h"
 #include "format/error.h"
+#include "runtime/core/thread_pool.h"
 #include "runtime/ops/op.h"
+#include "runtime/ops/shape_inputs.h"
 
 namespace tally {
 namespace {
@@ -89,18 +91,72 @@ absl::Status FoldNode(const Graph& graph, const OpDef& def, size_t node_index, I
   return absl::OkStatus();
 }
 
+// Of a node's outputs: are their types known now (*typed), and will their values follow from those of shape inputs?
+// Error: a shape that depends on the data of a run.
+absl::Status Await(const Graph& graph, const OpDef& def, const InferContext& context, InferredGraph* inferred,
+                   std::vector<bool>* awaited, bool* typed) {
+  const Node& node = context.node;
+  const auto at = [](const std::vector<bool>& flags, int t) { return flags[static_cast<size_t>(t)]; };
+  bool waits = false, only_awaited = true;
+  *typed = true;
+  for (int t : node.inputs) {
+    if (t < 0) continue;
+    const bool has_type = !at(inferred->untyped, t);
+    const bool known = KnownData(graph, *inferred, t) != nullptr ||
+                       (has_type && inferred->types[static_cast<size_t>(t)].elements() == 0);
+    *typed &= has_type;
+    waits |= at(*awaited, t);
+    only_awaited &= known || at(*awaited, t);
+  }
+  if (node.op == "Shape") {
+    waits = !*typed;
+    only_awaited = true;
+  }
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const int t = node.inputs[i];
+    if (t < 0 || !IsShapedBy(def, i)) continue;
+    if (at(*awaited, t)) {
+      *typed = false;
+    } else if (at(inferred->untyped, t)) {
+      return MakeError(
+          ErrorId::kBadNodeInputs,
+          absl::StrCat(def.name, ": input ", i, " depends on the data, expected values known before the run"));
+    }
+  }
+  for (int t : node.outputs) {
+    if (t < 0) continue;
+    (*awaited)[static_cast<size_t>(t)] = waits && only_awaited;
+    inferred->untyped[static_cast<size_t>(t)] = !*typed;
+  }
+  return *typed ? absl::OkStatus() : CheckNode(def, context);
+}
+
 }  // namespace
 
 absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
-                                         const Limits& limits) {
+                                         const Limits& limits, const std::vector<Blob>& shape_values) {
   TALLY_RETURN_IF_ERROR(CheckOperators(graph));
   InferredGraph inferred;
   inferred.types.resize(graph.tensors.size());
+  inferred.untyped.resize(graph.tensors.size(), false);
   inferred.values.resize(graph.tensors.size());
   inferred.known.resize(graph.tensors.size(), false);
   inferred.folded.resize(graph.nodes.size(), false);
+  inferred.shape_inputs = FindShapeInputs(graph);
   std::vector<bool> is_input(graph.tensors.size(), false);
-  for (int t : graph.inputs) is_input[static_cast<size_t>(t)] = true;
+  std::vector<bool> awaited(graph.tensors.size(), false);  // its value will follow from those of shape inputs
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    const size_t t = static_cast<size_t>(graph.inputs[i]);
+    is_input[t] = true;
+    if (!inferred.shape_inputs[i]) continue;
+    if (shape_values.empty()) {
+      awaited[t] = true;
+      inferred.complete = false;
+    } else {
+      inferred.known[t] = true;
+      inferred.values[t] = shape_values[i];
+    }
+  }
   for (size_t i = 0; i < graph.tensors.size(); ++i) {
     const Tensor& t = graph.tensors[i];
     if (!t.is_constant() && !is_input[i]) continue;
@@ -110,6 +166,7 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
     }
     TALLY_RETURN_IF_ERROR(CheckTensorLimit(inferred.types[i], t.name, limits));
   }
+  const ScopedFpEnvironment environment;  // what is computed here has the bits of a run
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];
     const OpDef& def = *FindOp(node.op);
@@ -120,6 +177,9 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
     }
     const Where where{"", "", -1, absl::StrCat("node ", Quoted(node.name), " (", node.op, ")")};
     std::vector<TensorType> outputs;
+    bool typed = false;
+    if (absl::Status s = Await(graph, def, context, &inferred, &awaited, &typed); !s.ok()) return AddWhere(s, where);
+    if (!typed) continue;
     if (absl::Status s = InferNode(def, context, &outputs); !s.ok()) return AddWhere(s, where);
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       if (node.outputs[i] < 0) continue;
@@ -135,6 +195,12 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
 absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph,
                                                          const std::vector<int64_t>& symbol_values) {
   TALLY_ASSIGN_OR_RETURN(InferredGraph inferred, InferGraph(graph, symbol_values));
+  for (size_t i = 0; i < graph.inputs.size() && !inferred.complete; ++i) {
+    if (!inferred.shape_inputs[i]) continue;
+    const std::string& name = graph.tensors[static_cast<size_t>(graph.inputs[i])].name;
+    return MakeError(ErrorId::kShapeInput, "shapes follow from its value, expected a constant in its place",
+                     {"", "", -1, absl::StrCat("input ", Quoted(name))});
+  }
   return std::move(inferred.types);
 }
 

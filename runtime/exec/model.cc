@@ -13,9 +13,10 @@ const char* Version() { return TALLY_VERSION; }
 
 namespace {
 
-// Every operator and attribute is checked here, at extent 1 for what is dynamic; a session checks again for its own
-// extents. Where windows do not fit into that, images and sequences get an extent as of real data.
-absl::StatusOr<std::vector<TensorType>> CheckedTypes(const Graph& graph, const Limits& limits) {
+// Every operator and attribute is checked here, at extent 1 for what is dynamic, and types as far as they do not follow
+// from values of inputs; a session checks again for its own extents and values. Where windows do not fit into that,
+// images and sequences get an extent as of real data.
+absl::StatusOr<InferredGraph> CheckedTypes(const Graph& graph, const Limits& limits) {
   std::vector<int64_t> extents(graph.symbols.size(), 1);
   absl::StatusOr<InferredGraph> inferred = InferGraph(graph, extents, limits);
   if (!inferred.ok()) {
@@ -29,7 +30,7 @@ absl::StatusOr<std::vector<TensorType>> CheckedTypes(const Graph& graph, const L
     if (!larger.ok()) return inferred.status();
     inferred = larger;
   }
-  return std::move(inferred->types);
+  return inferred;
 }
 
 }  // namespace
@@ -44,15 +45,17 @@ struct Model::Impl {
 absl::StatusOr<Model> Model::FromGraph(Graph graph, const Limits& limits) {
   try {
     TALLY_RETURN_IF_ERROR(ValidateGraph(graph));
-    TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> types, CheckedTypes(graph, limits));
+    TALLY_ASSIGN_OR_RETURN(const InferredGraph inferred, CheckedTypes(graph, limits));
     auto impl = std::make_shared<Impl>();
-    for (int t : graph.inputs) {
-      const Tensor& tensor = graph.tensors[static_cast<size_t>(t)];
+    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+      const Tensor& tensor = graph.tensors[static_cast<size_t>(graph.inputs[i])];
       impl->inputs.push_back({tensor.name, tensor.dtype, tensor.shape});
+      impl->inputs.back().is_shape_input = inferred.shape_inputs[i];
     }
     for (int t : graph.outputs) {
-      const TensorType& type = types[static_cast<size_t>(t)];
+      const TensorType& type = inferred.types[static_cast<size_t>(t)];
       impl->outputs.push_back({graph.tensors[static_cast<size_t>(t)].name, type.dtype, type.shape});
+      impl->outputs.back().shape_known = !inferred.untyped[static_cast<size_t>(t)];
     }
     impl->graph = std::move(graph);
     impl->limits = limits;

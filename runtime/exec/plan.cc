@@ -66,12 +66,22 @@ class Planner {
         tuner_(tuner),
         plan_(std::make_unique<Plan>()) {}
 
-  absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values) {
+  absl::StatusOr<std::unique_ptr<Plan>> Build(const std::vector<int64_t>& symbol_values,
+                                              const std::vector<Blob>& shape_values) {
     plan_->symbol_values = symbol_values;
     plan_->rows = ChooseKernel(RowKernelTable(), cpu_).kernel;
-    TALLY_ASSIGN_OR_RETURN(inferred_, InferGraph(graph_, symbol_values, limits_));
+    TALLY_ASSIGN_OR_RETURN(inferred_, InferGraph(graph_, symbol_values, limits_, shape_values));
+    plan_->complete = inferred_.complete;
     plan_->types = inferred_.types;
     plan_->known = inferred_.values;
+    plan_->plain.assign(graph_.tensors.size(), -1);
+    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+      if (inferred_.shape_inputs[i]) plan_->shape_inputs.push_back(i);
+      plan_->inputs.push_back(Info(graph_.inputs[i]));
+      plan_->inputs.back().is_shape_input = inferred_.shape_inputs[i];
+    }
+    for (int t : graph_.outputs) plan_->outputs.push_back(Info(t));
+    if (!plan_->complete) return std::move(plan_);
     AddSources();
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       absl::Status status = AddNode(n);
@@ -81,14 +91,14 @@ class Planner {
       }
     }
     TALLY_RETURN_IF_ERROR(PlaceValues());
-    for (int t : graph_.inputs) plan_->inputs.push_back(Info(t));
-    for (int t : graph_.outputs) plan_->outputs.push_back(Info(t));
     return std::move(plan_);
   }
 
  private:
   TensorInfo Info(int t) const {
-    return {graph_.tensors[Index(t)].name, plan_->types[Index(t)].dtype, plan_->types[Index(t)].shape};
+    TensorInfo info{graph_.tensors[Index(t)].name, plan_->types[Index(t)].dtype, plan_->types[Index(t)].shape};
+    info.shape_known = !inferred_.untyped[Index(t)];
+    return info;
   }
 
   int AddValue(Value value) {
@@ -96,9 +106,9 @@ class Planner {
     return static_cast<int>(plan_->values.size()) - 1;
   }
 
-  // Values that exist before the first step: inputs of the model, plain constants, what followed from shapes.
+  // Values that exist before the first step: inputs of the model, plain constants, what followed from shapes. A shape
+  // input is the plan's copy, with which the application's has been compared.
   void AddSources() {
-    plan_->plain.assign(graph_.tensors.size(), -1);
     for (size_t t = 0; t < graph_.tensors.size(); ++t) {
       const Tensor& tensor = graph_.tensors[t];
       Value value;
@@ -115,6 +125,7 @@ class Planner {
       plan_->plain[t] = AddValue(value);
     }
     for (int t : graph_.inputs) {
+      if (inferred_.known[Index(t)]) continue;
       Value value;
       value.tensor = t;
       value.home = Value::Home::kBound;
@@ -365,10 +376,10 @@ void Plan::Bind(int value, void* address) {
 
 absl::StatusOr<std::unique_ptr<Plan>> BuildPlan(const Graph& graph, const Limits& limits,
                                                 const std::vector<int64_t>& symbol_values,
-                                                const SessionOptions& options,
+                                                const std::vector<Blob>& shape_values, const SessionOptions& options,
                                                 const std::vector<std::shared_ptr<const Backend>>& backends,
                                                 const CpuFeatures& cpu, int num_threads, Tuner* tuner) {
-  return Planner(graph, limits, options, backends, cpu, num_threads, tuner).Build(symbol_values);
+  return Planner(graph, limits, options, backends, cpu, num_threads, tuner).Build(symbol_values, shape_values);
 }
 
 }  // namespace tally

@@ -1,5 +1,6 @@
-// A plan: what a session runs for one set of input extents. Built once, then only pointers of the application's buffers
-// change. Building it does all validation, placement, compiling and memory planning; running it checks nothing twice.
+// A plan: what a session runs for one set of input extents, and of values of shape inputs. Built once, then
+// only pointers of the application's buffers change. Building it does all validation, placement, compiling and memory
+// planning; running it checks nothing twice.
 #ifndef TALLY_RUNTIME_EXEC_PLAN_H_
 #define TALLY_RUNTIME_EXEC_PLAN_H_
 
@@ -48,9 +49,12 @@ struct Step {
 };
 
 struct Plan {
+  // False: values of shape inputs are missing, so that only inputs, outputs and shape_inputs are filled in.
+  bool complete = false;
   std::vector<int64_t> symbol_values;
-  std::vector<TensorType> types;  // per tensor
-  std::vector<Blob> known;        // values computed while planning, kept alive
+  std::vector<size_t> shape_inputs;  // among the inputs
+  std::vector<TensorType> types;     // per tensor
+  std::vector<Blob> known;           // values of shape inputs and what was computed while planning, kept alive
   std::vector<Value> values;
   std::vector<int> plain;  // per tensor: its value in plain encoding, or -1
   std::vector<Step> steps;
@@ -75,10 +79,10 @@ struct Plan {
   std::vector<std::vector<Use>> uses_;  // per value; filled for inputs and outputs of the model
 };
 
-// REQUIRES: one value per symbol; `backends` outlive the plan.
+// REQUIRES: one value per symbol; `shape_values` as for InferGraph; `backends` outlive the plan.
 absl::StatusOr<std::unique_ptr<Plan>> BuildPlan(const Graph& graph, const Limits& limits,
                                                 const std::vector<int64_t>& symbol_values,
-                                                const SessionOptions& options,
+                                                const std::vector<Blob>& shape_values, const SessionOptions& options,
                                                 const std::vector<std::shared_ptr<const Backend>>& backends,
                                                 const CpuFeatures& cpu, int num_threads, Tuner* tuner);
 

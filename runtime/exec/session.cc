@@ -32,6 +32,12 @@ int FindInfo(const std::vector<TensorInfo>& infos, const std::string& name) {
   return -1;
 }
 
+// Null when `name` is not among them.
+const TensorView* FindView(const std::vector<NamedView>& views, const std::string& name) {
+  const auto it = std::find_if(views.begin(), views.end(), [&](const NamedView& v) { return v.name == name; });
+  return it == views.end() ? nullptr : &it->view;
+}
+
 absl::Status CheckView(const TensorInfo& expected, const void* data, DType dtype, const Shape& shape) {
   if (dtype != expected.dtype) {
     return MakeError(ErrorId::kInputDType, absl::StrCat(Quoted(expected.name), " is ", DTypeName(expected.dtype),
@@ -54,6 +60,17 @@ absl::Status NodeError(const absl::Status& status, const Node& node) {
   return MakeError(ErrorId::kBackendFailed, std::string(status.message()), {"", "", -1, subject});
 }
 
+// What `body` returns, unless another thread is using the session.
+template <typename Body>
+absl::Status Exclusively(std::atomic<bool>* busy, const Body& body) {
+  if (busy->exchange(true, std::memory_order_acquire)) {
+    return MakeError(ErrorId::kSessionBusy, "another thread is using this session");
+  }
+  absl::Status status = Guarded(body);
+  busy->store(false, std::memory_order_release);
+  return status;
+}
+
 }  // namespace
 
 struct Session::Impl {
@@ -70,7 +87,9 @@ struct Session::Impl {
   std::atomic<bool> busy{false};
   const pid_t pid = getpid();
 
-  absl::Status Replan(const std::vector<int64_t>& symbol_values) {
+  // A plan to Adopt; `shape_values` as for InferGraph.
+  absl::StatusOr<std::unique_ptr<Plan>> MakePlan(const std::vector<int64_t>& symbol_values,
+                                                 const std::vector<Blob>& shape_values) {
     TALLY_ASSIGN_OR_RETURN(CpuFeatures cpu, AllowedCpu());
     TunerOptions tuning;
     tuning.measure = options.tuning == Tuning::kMeasure;
@@ -78,16 +97,20 @@ struct Session::Impl {
     tuning.cache_dir = options.cache_dir;
     if (options.log) tuning.warn = [this](const std::string& text) { options.log(LogLevel::kWarning, text); };
     Tuner tuner(std::move(tuning), pool.get());
-    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, BuildPlan(model.graph(), model.limits(), symbol_values, options,
-                                                                 backends, cpu, pool->num_threads(), &tuner));
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next,
+                           BuildPlan(model.graph(), model.limits(), symbol_values, shape_values, options, backends, cpu,
+                                     pool->num_threads(), &tuner));
     tuner.Save();
+    return next;
+  }
+
+  void Adopt(std::unique_ptr<Plan> next) {
     std::vector<NodeProfile> next_profile;
     if (options.enable_profiling) {
       for (const Step& step : next->steps) next_profile.push_back(ProfileEntry(*next, step));
     }
     plan = std::move(next);
     profile = std::move(next_profile);
-    return absl::OkStatus();
   }
 
   NodeProfile ProfileEntry(const Plan& p, const Step& step) const {
@@ -99,6 +122,10 @@ struct Session::Impl {
     return {placement.node, placement.op, placement.backend, 0};
   }
 
+  absl::StatusOr<std::vector<int64_t>> SymbolValues(
+      const std::vector<std::pair<std::string, Shape>>& input_shapes) const;
+  // A plan like `current`, whose extents hold, for the values of the shape inputs; null when `current` is that.
+  absl::StatusOr<std::unique_ptr<Plan>> PlanForValues(const Plan& current, const std::vector<NamedView>& inputs);
   absl::Status BindInputs(const std::vector<NamedView>& inputs);
   absl::Status BindOutputs(const std::vector<NamedMutableView>& outputs);
   void CopyOutputs(const std::vector<NamedMutableView>& outputs);
@@ -107,6 +134,60 @@ struct Session::Impl {
   absl::Status Run(const std::vector<NamedView>& inputs, const std::vector<NamedMutableView>& outputs,
                    const RunOptions& run_options);
 };
+
+absl::StatusOr<std::vector<int64_t>> Session::Impl::SymbolValues(
+    const std::vector<std::pair<std::string, Shape>>& input_shapes) const {
+  const Graph& graph = model.graph();
+  std::vector<int64_t> symbol_values = plan->symbol_values;
+  std::vector<bool> set(symbol_values.size(), false);
+  for (const auto& [name, shape] : input_shapes) {
+    const int i = FindInfo(plan->inputs, name);
+    if (i < 0) {
+      return MakeError(ErrorId::kUnknownTensorName,
+                       absl::StrCat("no input ", Quoted(name), "; the model has ", NamesOf(plan->inputs)));
+    }
+    const Shape& declared = graph.tensors[static_cast<size_t>(graph.inputs[static_cast<size_t>(i)])].shape;
+    const std::string mismatch =
+        absl::StrCat(Quoted(name), " is ", ShapeString(declared), " (?: dynamic), got ", ShapeString(shape));
+    if (shape.size() != declared.size()) return MakeError(ErrorId::kInputShape, mismatch);
+    for (size_t d = 0; d < shape.size(); ++d) {
+      if (shape[d] < 0 || shape[d] > kMaxExtent) return MakeError(ErrorId::kInputShape, mismatch);
+      if (declared[d] >= 0) {
+        if (declared[d] != shape[d]) return MakeError(ErrorId::kInputShape, mismatch);
+        continue;
+      }
+      const size_t symbol = static_cast<size_t>(-(declared[d] + 1));
+      if (set[symbol] && symbol_values[symbol] != shape[d]) {
+        return MakeError(ErrorId::kInputShape, absl::StrCat(mismatch, "; dimension ", Quoted(graph.symbols[symbol]),
+                                                            " is already ", symbol_values[symbol]));
+      }
+      symbol_values[symbol] = shape[d];
+      set[symbol] = true;
+    }
+  }
+  return symbol_values;
+}
+
+absl::StatusOr<std::unique_ptr<Plan>> Session::Impl::PlanForValues(const Plan& current,
+                                                                   const std::vector<NamedView>& inputs) {
+  bool same = current.complete;
+  for (size_t i : current.shape_inputs) {
+    const TensorInfo& info = current.inputs[i];
+    const TensorView* given = FindView(inputs, info.name);
+    if (given == nullptr) return MakeError(ErrorId::kMissingInput, absl::StrCat("input ", Quoted(info.name)));
+    TALLY_RETURN_IF_ERROR(CheckView(info, given->data, given->dtype, given->shape));
+    const size_t t = static_cast<size_t>(model.graph().inputs[i]);
+    const size_t bytes = current.types[t].bytes();
+    same = same && (bytes == 0 || std::memcmp(given->data, current.known[t].data(), bytes) == 0);
+  }
+  if (same) return nullptr;
+  std::vector<Blob> values(current.inputs.size());
+  for (size_t i : current.shape_inputs) {
+    const TensorView& given = *FindView(inputs, current.inputs[i].name);
+    values[i] = Blob::Copy(given.data, TensorType{given.dtype, given.shape}.bytes());
+  }
+  return MakePlan(current.symbol_values, values);
+}
 
 absl::Status Session::Impl::BindInputs(const std::vector<NamedView>& inputs) {
   for (const NamedView& given : inputs) {
@@ -118,12 +199,12 @@ absl::Status Session::Impl::BindInputs(const std::vector<NamedView>& inputs) {
   const std::vector<int>& tensors = model.graph().inputs;
   for (size_t i = 0; i < plan->inputs.size(); ++i) {
     const TensorInfo& info = plan->inputs[i];
-    const auto given =
-        std::find_if(inputs.begin(), inputs.end(), [&](const NamedView& v) { return v.name == info.name; });
-    if (given == inputs.end()) return MakeError(ErrorId::kMissingInput, absl::StrCat("input ", Quoted(info.name)));
-    TALLY_RETURN_IF_ERROR(CheckView(info, given->view.data, given->view.dtype, given->view.shape));
+    if (info.is_shape_input) continue;  // has been compared with the plan's copy
+    const TensorView* given = FindView(inputs, info.name);
+    if (given == nullptr) return MakeError(ErrorId::kMissingInput, absl::StrCat("input ", Quoted(info.name)));
+    TALLY_RETURN_IF_ERROR(CheckView(info, given->data, given->dtype, given->shape));
     // Steps only read inputs.
-    plan->Bind(plan->plain[static_cast<size_t>(tensors[i])], const_cast<void*>(given->view.data));
+    plan->Bind(plan->plain[static_cast<size_t>(tensors[i])], const_cast<void*>(given->data));
   }
   return absl::OkStatus();
 }
@@ -198,6 +279,10 @@ absl::Status Session::Impl::Run(const std::vector<NamedView>& inputs, const std:
   if (getpid() != pid) {
     return MakeError(ErrorId::kAfterFork, "the session was created before fork(); its threads do not exist here");
   }
+  if (!plan->shape_inputs.empty()) {
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, PlanForValues(*plan, inputs));
+    if (next != nullptr) Adopt(std::move(next));
+  }
   TALLY_RETURN_IF_ERROR(BindInputs(inputs));
   TALLY_RETURN_IF_ERROR(BindOutputs(outputs));
   ScopedFpEnvironment environment;
@@ -259,58 +344,42 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
     if (impl->pool == nullptr) {
       TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
     }
-    TALLY_RETURN_IF_ERROR(impl->Replan(symbol_values));
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> plan, impl->MakePlan(symbol_values, {}));
+    impl->Adopt(std::move(plan));
     return Session(std::move(impl));
   });
 }
 
 absl::Status Session::Run(const std::vector<NamedView>& inputs, const std::vector<NamedMutableView>& outputs,
                           const RunOptions& options) {
-  if (impl_->busy.exchange(true, std::memory_order_acquire)) {
-    return MakeError(ErrorId::kSessionBusy, "another thread is using this session");
-  }
-  absl::Status status = Guarded([&]() { return impl_->Run(inputs, outputs, options); });
-  impl_->busy.store(false, std::memory_order_release);
-  return status;
+  return Exclusively(&impl_->busy, [&]() { return impl_->Run(inputs, outputs, options); });
 }
 
 absl::Status Session::Resize(const std::vector<std::pair<std::string, Shape>>& input_shapes) {
-  if (impl_->busy.exchange(true, std::memory_order_acquire)) {
-    return MakeError(ErrorId::kSessionBusy, "another thread is using this session");
-  }
-  absl::Status status = Guarded([&]() -> absl::Status {
-    const Graph& graph = impl_->model.graph();
-    std::vector<int64_t> symbol_values = impl_->plan->symbol_values;
-    std::vector<bool> set(symbol_values.size(), false);
-    for (const auto& [name, shape] : input_shapes) {
-      const int i = FindInfo(impl_->plan->inputs, name);
-      if (i < 0) {
-        return MakeError(ErrorId::kUnknownTensorName,
-                         absl::StrCat("no input ", Quoted(name), "; the model has ", NamesOf(impl_->plan->inputs)));
-      }
-      const Shape& declared = graph.tensors[static_cast<size_t>(graph.inputs[static_cast<size_t>(i)])].shape;
-      const std::string mismatch =
-          absl::StrCat(Quoted(name), " is ", ShapeString(declared), " (?: dynamic), got ", ShapeString(shape));
-      if (shape.size() != declared.size()) return MakeError(ErrorId::kInputShape, mismatch);
-      for (size_t d = 0; d < shape.size(); ++d) {
-        if (shape[d] < 0 || shape[d] > kMaxExtent) return MakeError(ErrorId::kInputShape, mismatch);
-        if (declared[d] >= 0) {
-          if (declared[d] != shape[d]) return MakeError(ErrorId::kInputShape, mismatch);
-          continue;
-        }
-        const size_t symbol = static_cast<size_t>(-(declared[d] + 1));
-        if (set[symbol] && symbol_values[symbol] != shape[d]) {
-          return MakeError(ErrorId::kInputShape, absl::StrCat(mismatch, "; dimension ", Quoted(graph.symbols[symbol]),
-                                                              " is already ", symbol_values[symbol]));
-        }
-        symbol_values[symbol] = shape[d];
-        set[symbol] = true;
-      }
-    }
-    return symbol_values == impl_->plan->symbol_values ? absl::OkStatus() : impl_->Replan(symbol_values);
+  return Exclusively(&impl_->busy, [&]() -> absl::Status {
+    TALLY_ASSIGN_OR_RETURN(const std::vector<int64_t> symbol_values, impl_->SymbolValues(input_shapes));
+    if (symbol_values == impl_->plan->symbol_values) return absl::OkStatus();
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, impl_->MakePlan(symbol_values, {}));
+    impl_->Adopt(std::move(next));
+    return absl::OkStatus();
   });
-  impl_->busy.store(false, std::memory_order_release);
-  return status;
+}
+
+absl::Status Session::Prepare(const std::vector<NamedView>& inputs) {
+  return Exclusively(&impl_->busy, [&]() -> absl::Status {
+    std::vector<std::pair<std::string, Shape>> shapes;
+    for (const NamedView& input : inputs) shapes.emplace_back(input.name, input.view.shape);
+    TALLY_ASSIGN_OR_RETURN(const std::vector<int64_t> symbol_values, impl_->SymbolValues(shapes));
+    std::unique_ptr<Plan> next;
+    if (symbol_values != impl_->plan->symbol_values) {
+      TALLY_ASSIGN_OR_RETURN(next, impl_->MakePlan(symbol_values, {}));
+    }
+    const Plan& resized = next != nullptr ? *next : *impl_->plan;
+    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> valued, impl_->PlanForValues(resized, inputs));
+    if (valued != nullptr) next = std::move(valued);
+    if (next != nullptr) impl_->Adopt(std::move(next));
+    return absl::OkStatus();
+  });
 }
 
 const std::vector<TensorInfo>& Session::inputs() const { return impl_->plan->inputs; }
@@ -335,6 +404,10 @@ absl::StatusOr<TensorView> Session::tensor(const std::string& name) const {
   const int t = graph.FindTensor(name);
   if (t < 0) return MakeError(ErrorId::kUnknownTensorName, absl::StrCat("no tensor ", Quoted(name)));
   const int v = plan.plain[static_cast<size_t>(t)];
+  if (!plan.complete) {
+    return MakeError(ErrorId::kUnknownTensorName,
+                     absl::StrCat(Quoted(name), " has no value before values of shape inputs were given"));
+  }
   if (v < 0) {
     return MakeError(ErrorId::kUnknownTensorName, absl::StrCat(Quoted(name), " has no plain form in this session"));
   }

@@ -33,24 +33,28 @@ absl::Status InferConcat(const InferContext& context, std::vector<TensorType>* o
 absl::Status InferSplit(const InferContext& context, std::vector<TensorType>* outputs) {
   const TensorType& x = *context.inputs[0];
   TALLY_ASSIGN_OR_RETURN(const size_t axis, AxisAttribute(context, "axis", 0, x.shape.size()));
-  const absl::Span<const int64_t> sizes = IntsAttribute(context.node, "split");
+  absl::Span<const int64_t> sizes = IntsAttribute(context.node, "split");
+  const auto bad = [&](const std::string& problem) {
+    if (!context.has(1)) return BadAttribute(context, "split", problem);
+    return MakeError(ErrorId::kBadNodeInputs, absl::StrCat("Split: input 1 (sizes) ", problem));
+  };
+  if (context.has(1)) {
+    if (FindAttribute(context.node, "split") != nullptr) return bad("is given beside attribute split");
+    TALLY_ASSIGN_OR_RETURN(sizes, KnownInts(context, 1, "sizes"));
+  }
   if (sizes.size() != context.node.outputs.size()) {
-    return BadAttribute(
-        context, "split",
+    return bad(
         absl::StrCat("has ", sizes.size(), " integers, expected ", context.node.outputs.size(), ", one per output"));
   }
   int64_t sum = 0;
   for (int64_t size : sizes) {
     if (size < 0 || !CheckedAdd(sum, size, &sum)) {
-      return BadAttribute(context, "split",
-                          absl::StrCat("holds ", size, ", expected sizes of 0 or more that add up to ", x.shape[axis]));
+      return bad(absl::StrCat("holds ", size, ", expected sizes of 0 or more that add up to ", x.shape[axis]));
     }
     outputs->push_back(x);
     outputs->back().shape[axis] = size;
   }
-  if (sum != x.shape[axis]) {
-    return BadAttribute(context, "split", absl::StrCat("adds up to ", sum, ", expected ", x.shape[axis]));
-  }
+  if (sum != x.shape[axis]) return bad(absl::StrCat("adds up to ", sum, ", expected ", x.shape[axis]));
   return absl::OkStatus();
 }
 

@@ -91,22 +91,13 @@ std::string TypeNames(unsigned types) {
   return names;
 }
 
-absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
-  outputs->clear();
+absl::Status CheckNode(const OpDef& def, const InferContext& context) {
   const Node& node = context.node;
   TALLY_RETURN_IF_ERROR(CheckCount(def, "inputs", context.inputs.size(), def.min_inputs, def.max_inputs));
   TALLY_RETURN_IF_ERROR(CheckCount(def, "outputs", node.outputs.size(), def.min_outputs, def.max_outputs));
-  for (size_t i = 0; i < context.inputs.size(); ++i) {
-    if (context.inputs[i] != nullptr) {
-      TALLY_RETURN_IF_ERROR(CheckLimits(def, "input", i, *context.inputs[i]));
-    } else if (i < static_cast<size_t>(def.min_inputs)) {
-      return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
-    }
-  }
-  if (!context.inputs.empty() && (def.types & TypeBit(context.inputs[0]->dtype)) == 0) {
-    return MakeError(ErrorId::kBadNodeInputs,
-                     absl::StrCat(def.name, ": input 0 is ", DTypeName(context.inputs[0]->dtype), ", expected ",
-                                  TypeNames(def.types)));
+  for (size_t i = 0; i < static_cast<size_t>(def.min_inputs); ++i) {
+    if (context.has(i)) continue;
+    return MakeError(ErrorId::kBadNodeInputs, absl::StrCat(def.name, ": input ", i, " is absent, expected a tensor"));
   }
   for (size_t i = 0; i < node.attributes.size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckAttribute(def, node.attributes[i]));
@@ -116,10 +107,24 @@ absl::Status InferNode(const OpDef& def, const InferContext& context, std::vecto
                                                             " is given twice, expected once"));
     }
   }
-  TALLY_RETURN_IF_ERROR(def.infer(context, outputs));
-  if (outputs->size() != node.outputs.size()) {
+  return absl::OkStatus();
+}
+
+absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs) {
+  outputs->clear();
+  TALLY_RETURN_IF_ERROR(CheckNode(def, context));
+  for (size_t i = 0; i < context.inputs.size(); ++i) {
+    if (context.has(i)) TALLY_RETURN_IF_ERROR(CheckLimits(def, "input", i, *context.inputs[i]));
+  }
+  if (!context.inputs.empty() && (def.types & TypeBit(context.inputs[0]->dtype)) == 0) {
     return MakeError(ErrorId::kBadNodeInputs,
-                     absl::StrCat(def.name, ": ", node.outputs.size(), " outputs, expected ", outputs->size()));
+                     absl::StrCat(def.name, ": input 0 is ", DTypeName(context.inputs[0]->dtype), ", expected ",
+                                  TypeNames(def.types)));
+  }
+  TALLY_RETURN_IF_ERROR(def.infer(context, outputs));
+  if (outputs->size() != context.node.outputs.size()) {
+    return MakeError(ErrorId::kBadNodeInputs,
+                     absl::StrCat(def.name, ": ", context.node.outputs.size(), " outputs, expected ", outputs->size()));
   }
   for (size_t i = 0; i < outputs->size(); ++i) {
     TALLY_RETURN_IF_ERROR(CheckLimits(def, "output", i, (*outputs)[i]));

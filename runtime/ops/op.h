@@ -60,7 +60,11 @@ struct OpDef {
   const char* note;
   // Output is the input's bytes under another shape (Reshape, Identity, ...): sessions alias instead of copying.
   bool is_view = false;
+  // Inputs whose values the output's shape follows from (Reshape's shape, ...), one bit each: inference needs them.
+  unsigned shaped_by = 0;
 };
+
+inline bool IsShapedBy(const OpDef& def, size_t input) { return input < 32 && (def.shaped_by >> input & 1) != 0; }
 
 // Null when there is no such operator.
 TALLY_API const OpDef* FindOp(const std::string& name);
@@ -70,8 +74,10 @@ std::vector<const OpDef*> AllOps();
 // "float32, int64", or "any".
 std::string TypeNames(unsigned types);
 
-// Input and output counts and attribute names against `def`, then def.infer, then the limits on rank and extents of
-// inputs and outputs. Replaces *outputs.
+// What needs no types: counts of inputs and outputs, and the attributes, against `def`.
+absl::Status CheckNode(const OpDef& def, const InferContext& context);
+
+// CheckNode, then def.infer, then the limits on rank and extents of inputs and outputs. Replaces *outputs.
 absl::Status InferNode(const OpDef& def, const InferContext& context, std::vector<TensorType>* outputs);
 
 }  // namespace tally

@@ -1,5 +1,6 @@
 // The operator table. Columns: name; inputs min, max; outputs min, max; attributes; element types of input 0;
-// inference; evaluation; what docs/operators.md says of it; whether it is a view.
+// inference; evaluation; what docs/operators.md says of it; whether it is a view; what its shape follows from (marked
+// *).
 #include <cmath>
 
 #include "runtime/ops/element_types.h"
@@ -19,6 +20,8 @@ namespace {
 
 constexpr int kMany = -1;
 constexpr bool kView = true;
+constexpr bool kCopy = false;
+constexpr unsigned By(int first, int last) { return (2u << last) - (1u << first); }  // inputs first .. last
 constexpr unsigned kCodes = TypeBit(DType::kUint8) | TypeBit(DType::kInt8) | TypeBit(DType::kInt32);
 
 float ReciprocalF(float x) { return 1.0f / x; }
@@ -69,7 +72,7 @@ constexpr OpDef kOps[] = {
     {"Equal", 2, 2, 1, 1, "", kAnyType, InferComparison, EvalEqual, "a, b of one type; broadcast"},
     {"Erf", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<ErfF>, "x"},
     {"Exp", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<ExpF>, "x"},
-    {"Expand", 2, 2, 1, 1, "", kAnyType, InferExpand, EvalExpand, "x, shape *"},
+    {"Expand", 2, 2, 1, 1, "", kAnyType, InferExpand, EvalExpand, "x, shape *", kCopy, By(1, 1)},
     {"Flatten", 1, 1, 1, 1, "axis:int", kAnyType, InferFlatten, EvalFlatten, "x", kView},
     {"Floor", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<FloorF>, "x"},
     {"GRU", 2, 5, 2, 2, "linear_before_reset:flag reverse:flag", kFloatType, InferRecurrent, EvalGRU,
@@ -122,11 +125,12 @@ constexpr OpDef kOps[] = {
     {"Mul", 2, 2, 1, 1, "", kNumbers, InferArithmetic, EvalMul, "a, b of one type; broadcast; integers wrap"},
     {"Neg", 1, 1, 1, 1, "", kNumbers, InferSame, EvalNeg, "x"},
     {"Not", 1, 1, 1, 1, "", kBoolType, InferSame, EvalNot, "x"},
-    {"OneHot", 3, 3, 1, 1, "axis:int", kWideNumbers, InferOneHot, EvalOneHot, "indices, depth *, values (off, on)"},
+    {"OneHot", 3, 3, 1, 1, "axis:int", kWideNumbers, InferOneHot, EvalOneHot, "indices, depth *, values (off, on)",
+     kCopy, By(1, 1)},
     {"Or", 2, 2, 1, 1, "", kBoolType, InferComparison, EvalOr, "a, b; broadcast"},
     {"PRelu", 2, 2, 1, 1, "", kFloatType, InferPRelu, EvalPRelu, "x, slope that broadcasts to x"},
     {"Pad", 2, 3, 1, 1, "mode:string", kAnyType, InferPad, EvalPad,
-     "x, pads *, [value *]; modes constant, reflect, edge; negative pads remove"},
+     "x, pads *, [value]; modes constant, reflect, edge; negative pads remove", kCopy, By(1, 1)},
     {"Pow", 2, 2, 1, 1, "", kWideNumbers, InferPow, EvalPow,
      "base, exponent (float32, int64, int32); broadcast; the result has the base's type"},
     {"QuantizeLinear", 2, 3, 1, 1, "axis:int", kFloatType, InferQuantization, EvalQuantizeLinear,
@@ -135,23 +139,23 @@ constexpr OpDef kOps[] = {
      "inputs `[T,B,H]` (after a Gemm), recurrent weight `[H,H]`, [sequence_lens int32], [initial h]; tanh; y "
      "`[T,B,H]`, "
      "last h"},
-    {"Range", 3, 3, 1, 1, "", kWideNumbers, InferRange, EvalRange, "start *, limit *, delta *"},
+    {"Range", 3, 3, 1, 1, "", kWideNumbers, InferRange, EvalRange, "start *, limit *, delta *", kCopy, By(0, 2)},
     {"Reciprocal", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<ReciprocalF>, "x"},
     {"ReduceMax", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", kNumbers, InferReduce, EvalReduceMax,
-     "x, [axes *]"},
+     "x, [axes *]", kCopy, By(1, 1)},
     {"ReduceMean", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", kFloatType, InferReduce, EvalReduceMean,
-     "x, [axes *]"},
+     "x, [axes *]", kCopy, By(1, 1)},
     {"ReduceMin", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", kNumbers, InferReduce, EvalReduceMin,
-     "x, [axes *]"},
+     "x, [axes *]", kCopy, By(1, 1)},
     {"ReduceProd", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", kNumbers, InferReduce, EvalReduceProd,
-     "x, [axes *]; integers wrap"},
+     "x, [axes *]; integers wrap", kCopy, By(1, 1)},
     {"ReduceSum", 1, 2, 1, 1, "keepdims:flag noop_with_empty_axes:flag", kNumbers, InferReduce, EvalReduceSum,
-     "x, [axes *]; integers wrap"},
+     "x, [axes *]; integers wrap", kCopy, By(1, 1)},
     {"Relu", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
-    {"Reshape", 2, 2, 1, 1, "allowzero:flag", kAnyType, InferReshape, EvalReshape, "x, shape *", kView},
+    {"Reshape", 2, 2, 1, 1, "allowzero:flag", kAnyType, InferReshape, EvalReshape, "x, shape *", kView, By(1, 1)},
     {"Resize", 1, 3, 1, 1,
      "mode:string coordinate_transformation_mode:string nearest_mode:string cubic_coeff_a:float exclude_outside:flag",
-     kFloatType, InferResize, EvalResize, "x, [scales *], [sizes *]"},
+     kFloatType, InferResize, EvalResize, "x, [scales *], [sizes *]", kCopy, By(1, 2)},
     {"ReverseSequence", 2, 2, 1, 1, "batch_axis:int time_axis:int", kAnyType, InferReverseSequence, EvalReverseSequence,
      "x, sequence_lens (int64)"},
     {"Round", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<RoundF>, "x; halves to even"},
@@ -166,25 +170,27 @@ constexpr OpDef kOps[] = {
     {"Sign", 1, 1, 1, 1, "", kNumbers, InferSame, EvalSign, "x"},
     {"Sin", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SinF>, "x"},
     {"Sinh", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SinhF>, "x"},
-    {"Slice", 3, 5, 1, 1, "", kAnyType, InferSlice, EvalSlice, "x, starts *, ends *, [axes *], [steps *]"},
+    {"Slice", 3, 5, 1, 1, "", kAnyType, InferSlice, EvalSlice, "x, starts *, ends *, [axes *], [steps *]", kCopy,
+     By(1, 4)},
     {"Softmax", 1, 1, 1, 1, "axis:int flatten:flag", kFloatType, InferSoftmax, EvalSoftmax,
      "x; flatten 1: over all of axis..last (opset < 13)"},
     {"Softplus", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
     {"Softsign", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
     {"SpaceToDepth", 1, 1, 1, 1, "blocksize:int", kAnyType, InferBlocks, EvalSpaceToDepth, "x `[N,C,H,W]`"},
-    {"Split", 1, 1, 1, kMany, "axis:int split:ints", kAnyType, InferSplit, EvalSplit, "x; one output per size"},
+    {"Split", 1, 2, 1, kMany, "axis:int split:ints", kAnyType, InferSplit, EvalSplit,
+     "x, [sizes * where there is no attribute split]; one output per size", kCopy, By(1, 1)},
     {"Sqrt", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<SqrtF>, "x"},
-    {"Squeeze", 1, 2, 1, 1, "", kAnyType, InferSqueeze, EvalSqueeze, "x, [axes *]", kView},
+    {"Squeeze", 1, 2, 1, 1, "", kAnyType, InferSqueeze, EvalSqueeze, "x, [axes *]", kView, By(1, 1)},
     {"Sub", 2, 2, 1, 1, "", kNumbers, InferArithmetic, EvalSub, "a, b of one type; broadcast; integers wrap"},
     {"Tan", 1, 1, 1, 1, "", kFloatType, InferSame, EvalMap<TanF>, "x"},
     {"Tanh", 1, 1, 1, 1, "", kFloatType, InferSame, EvalActivation, "x"},
     {"ThresholdedRelu", 1, 1, 1, 1, "alpha:float", kFloatType, InferSame, EvalActivation, "x"},
-    {"Tile", 2, 2, 1, 1, "", kAnyType, InferTile, EvalTile, "x, repeats *"},
+    {"Tile", 2, 2, 1, 1, "", kAnyType, InferTile, EvalTile, "x, repeats *", kCopy, By(1, 1)},
     {"TopK", 2, 2, 2, 2, "axis:int largest:flag", kNumbers, InferTopK, EvalTopK,
-     "x, k *; values and int64 indices, always sorted; equal values in the order of their indices"},
+     "x, k *; values and int64 indices, always sorted; equal values in the order of their indices", kCopy, By(1, 1)},
     {"Transpose", 1, 1, 1, 1, "perm:ints", kAnyType, InferTranspose, EvalTranspose, "x"},
     {"Trilu", 1, 2, 1, 1, "upper:flag", kAnyType, InferTrilu, EvalTrilu, "x, [k]"},
-    {"Unsqueeze", 2, 2, 1, 1, "", kAnyType, InferUnsqueeze, EvalUnsqueeze, "x, axes *", kView},
+    {"Unsqueeze", 2, 2, 1, 1, "", kAnyType, InferUnsqueeze, EvalUnsqueeze, "x, axes *", kView, By(1, 1)},
     {"Where", 3, 3, 1, 1, "", kBoolType, InferWhere, EvalWhere, "condition, x, y of one type; broadcast"},
     {"Xor", 2, 2, 1, 1, "", kBoolType, InferComparison, EvalXor, "a, b; broadcast"},
 };

@@ -15,7 +15,6 @@
 #include "onnx/onnx_pb.h"
 #include "runtime/backend/registry.h"
 #include "tally/tally.h"
-#include "tests/testing/paths.h"
 
 namespace tally::testing {
 namespace {
@@ -110,6 +109,7 @@ absl::Status RunAndCompare(const Graph& graph, const std::vector<std::string>& b
       if (name == info.name) views.push_back({name, {value.data.data(), value.dtype, value.shape}});
     }
   }
+  if (absl::Status status = session->Prepare(views); !status.ok()) return status;
   if (session->outputs().size() > expected.size()) return absl::InternalError("more outputs than expected");
   std::vector<std::vector<uint8_t>> results;
   std::vector<NamedMutableView> outputs;
@@ -138,14 +138,9 @@ std::string Reasons(const absl::Status& status) {
   return text;
 }
 
-// Inputs from `first_fixed` on are made constants.
-std::string Run(const onnx::ModelProto& original, const std::string& original_path, const std::vector<DataSet>& sets,
-                int first_fixed, bool* refused) {
-  *refused = false;
+std::string Run(const onnx::GraphProto& graph, const std::string& path, const std::vector<DataSet>& sets) {
   if (sets.empty()) return "WRONG: no golden data";
   for (const DataSet& set : sets) {
-    onnx::ModelProto model = original;
-    onnx::GraphProto& graph = *model.mutable_graph();
     std::vector<std::pair<std::string, Tensor>> values;
     for (int i = 0; i < static_cast<int>(set.inputs.size()) && i < graph.input_size(); ++i) {
       onnx::TensorProto tensor = set.inputs[static_cast<size_t>(i)];
@@ -160,21 +155,12 @@ std::string Run(const onnx::ModelProto& original, const std::string& original_pa
         if (extent > 0 && extent != value->shape[static_cast<size_t>(d)])
           return "unusable: golden input of another shape";
       }
-      if (i >= first_fixed) {
-        *graph.add_initializer() = tensor;
-      } else {
-        values.emplace_back(tensor.name(), *value);
-      }
-    }
-    std::string path = original_path;
-    if (first_fixed < graph.input_size()) {
-      path = TempDir() + "/model.onnx";
-      std::ofstream(path, std::ios::binary) << model.SerializeAsString();
+      values.emplace_back(tensor.name(), *std::move(value));
     }
     const absl::StatusOr<Graph> imported = ImportOnnx(path);
     if (!imported.ok()) {
-      *refused = imported.status().code() == absl::StatusCode::kUnimplemented;
-      return (*refused ? "refused: " : "WRONG: ") + Reasons(imported.status());
+      const bool refused = imported.status().code() == absl::StatusCode::kUnimplemented;
+      return (refused ? "refused: " : "WRONG: ") + Reasons(imported.status());
     }
     std::vector<Tensor> expected;
     for (int i = 0; i < static_cast<int>(set.outputs.size()); ++i) {
@@ -210,14 +196,7 @@ std::string RunOnnxCase(const std::string& folder) {
     if (!std::filesystem::exists(data)) break;
     sets.push_back({ReadTensors(data, "input_"), ReadTensors(data, "output_")});
   }
-  bool refused = false;
-  const std::string as_is = Run(model, path, sets, model.graph().input_size(), &refused);
-  if (!refused) return as_is;
-  for (const int first_fixed : {1, 0}) {
-    const std::string fixed = Run(model, path, sets, first_fixed, &refused);
-    if (!refused) return fixed == "pass" ? "pass with inputs fixed" : fixed;
-  }
-  return as_is;
+  return Run(model.graph(), path, sets);
 }
 
 }  // namespace tally::testing

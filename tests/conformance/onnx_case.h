@@ -11,8 +11,6 @@ namespace tally::testing {
 //
 //   pass                          what came out is what ONNX says: as imported on the reference backend, and after the
 //                                 passes on the shared operators
-//   pass with inputs fixed        the same with every input but the first (or, where need be, every input) made a
-//                                 constant, because shapes follow from the values of inputs
 //   refused: <what>: <reason>...  Unimplemented, naming the operator
 //   unusable: ...                 the golden data contradict the model
 //   WRONG: ...                    anything else

@@ -27,9 +27,10 @@ Every operator runs on the shared float operators (`runtime/ops`), which give th
 
 ## Operators of a graph
 
-An input in brackets is optional. `*`: its value must be *known before the run*: a plain constant, or something that follows from shapes
-alone (Shape and arithmetic on it), which a session computes when it is planned for concrete extents. Data-dependent
-indices are checked in every run; one out of range is an error.
+An input in brackets is optional. `*`: shapes follow from its value, which must be *known when a session is planned*: a constant, or
+computed from shapes (Shape and arithmetic on it) and from *shape inputs*, inputs of the model that are scalars or vectors. A run
+with another value of a shape input [plans anew](decisions/0017-shape-inputs.md). Data-dependent indices are checked in every run;
+one out of range is an error.
 
 | operator | element types of the first input | inputs, meaning | attributes | backends |
 |---|---|---|---|---|

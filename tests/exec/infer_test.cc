@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/ops/shape_inputs.h"
 #include "tally/status.h"
 #include "tests/exec/graph_builder.h"
 
@@ -25,6 +26,32 @@ TEST(InferGraph, FoldsWhatFollowsFromShapes) {
   ASSERT_TRUE(inferred.ok()) << inferred.status();
   EXPECT_EQ(inferred->types[static_cast<size_t>(b.graph.outputs[0])].shape, (Shape{5, 12}));
   EXPECT_EQ(inferred->folded, (std::vector<bool>{true, true, true, false}));
+}
+
+TEST(InferGraph, TypesBehindAShapeInputWaitForItsValue) {
+  GraphBuilder b;
+  b.Input("x", {2, 6}).Input("s", {2}, DType::kInt64).Input("c", {1});
+  b.Add("Reshape", {"x", "s"}, {"r"});
+  b.Add("Add", {"r", "c"}, {"y"});
+  b.Add("Relu", {"x"}, {"z"});
+  b.Output("y").Output("z");
+  const auto at = [&](const char* name) { return static_cast<size_t>(b.graph.FindTensor(name)); };
+  EXPECT_EQ(FindShapeInputs(b.graph), (std::vector<bool>{false, true, false}));
+  absl::StatusOr<InferredGraph> inferred = InferGraph(b.graph, {});
+  ASSERT_TRUE(inferred.ok()) << inferred.status();
+  EXPECT_FALSE(inferred->complete);
+  EXPECT_TRUE(inferred->untyped[at("r")]);
+  EXPECT_TRUE(inferred->untyped[at("y")]);
+  EXPECT_FALSE(inferred->untyped[at("z")]);
+  EXPECT_EQ(inferred->types[at("z")].shape, (Shape{2, 6}));
+  EXPECT_EQ(GetErrorInfo(InferTensorTypes(b.graph, {}).status()).code, "TLY-E0610");
+
+  const int64_t s[] = {3, 4};
+  inferred = InferGraph(b.graph, {}, {}, {Blob(), Blob::Copy(s, sizeof(s)), Blob()});
+  ASSERT_TRUE(inferred.ok()) << inferred.status();
+  EXPECT_TRUE(inferred->complete);
+  EXPECT_EQ(inferred->types[at("y")].shape, (Shape{3, 4}));
+  EXPECT_FALSE(inferred->untyped[at("y")]);
 }
 
 TEST(InferGraph, NamesEveryUnknownOperator) {

@@ -230,6 +230,13 @@ bool AddSpecialInput(Generator* g, OpRunner* runner, const std::string& op, size
   return zeros(i == 2 ? DType::kInt32 : DType::kFloat32, shapes[i]);
 }
 
+I SplitSizes(Generator* g, int outputs, const Shape& x) {
+  if (g->OneIn(4)) return g->Integers(g->Count(static_cast<size_t>(outputs)));
+  I sizes(static_cast<size_t>(outputs), 0);
+  if (!sizes.empty() && !x.empty()) sizes[0] = x[0];
+  return sizes;
+}
+
 OpRunner AnyNode(Generator* g, const OpDef& def) {
   const std::string op = def.name;
   const int outputs = def.max_outputs < 0 ? static_cast<int>(g->Below(4))
@@ -249,6 +256,8 @@ OpRunner AnyNode(Generator* g, const OpDef& def) {
       } else {
         runner.Ints(KnownValues(g, op, x));
       }
+    } else if (op == "Split" && i == 1) {
+      runner.Ints(SplitSizes(g, outputs, x));
     } else if (i >= static_cast<size_t>(def.min_inputs) && i >= 2 && g->OneIn(3)) {
       runner.Absent();
     } else if (AddSpecialInput(g, &runner, op, i, x)) {
@@ -264,6 +273,7 @@ OpRunner AnyNode(Generator* g, const OpDef& def) {
     const std::string kind = entry.substr(entry.find(':') + 1);
     const size_t spatial = x.size() > 2 ? x.size() - 2 : 0;
     if (g->OneIn(2) && name != "kernel_shape" && name != "split" && name != "axis" && name != "to") continue;
+    if (name == "split" && inputs > 1 && !g->OneIn(10)) continue;
     if (g->OneIn(40)) {
       runner.Attr(name, "odd");
     } else if (kind == "string") {
@@ -274,11 +284,8 @@ OpRunner AnyNode(Generator* g, const OpDef& def) {
       runner.Attr(name, values);
     } else if (kind == "flag") {
       runner.Attr(name, I{g->OneIn(20) ? g->Integer() : g->Below(2)});
-    } else if (name == "split" && !x.empty()) {
-      I sizes(static_cast<size_t>(outputs), 0);
-      if (!sizes.empty()) sizes[0] = x[0];
-      if (g->OneIn(4)) sizes = g->Integers(g->Count(static_cast<size_t>(outputs)));
-      runner.Attr(name, sizes);
+    } else if (name == "split") {
+      runner.Attr(name, SplitSizes(g, outputs, x));
     } else if (name == "axis" && g->OneIn(2)) {
       runner.Attr(name, I{0});
     } else if (name == "perm") {

@@ -1,6 +1,7 @@
 // Shape inference: what each operator accepts and gives, and that anything else is an error.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "format/error.h"
@@ -63,6 +64,8 @@ TEST(OpTable, FindsEveryOperatorAndNothingElse) {
     EXPECT_EQ(FindOp(def->name), def);
     EXPECT_NE(def->infer, nullptr);
     EXPECT_NE(def->eval, nullptr);
+    const std::string note = def->note;
+    EXPECT_EQ(std::count(note.begin(), note.end(), '*'), __builtin_popcount(def->shaped_by)) << def->name;
   }
   EXPECT_EQ(FindOp("Loop"), nullptr);
   EXPECT_EQ(FindOp(""), nullptr);
@@ -358,6 +361,7 @@ TEST(InferMovement, ConcatAndSplit) {
       {"sum", Op("Concat").Input({2, 3}).Input({2, 0}).Input({2, 4}).Attr("axis", I{-1}), {{2, 7}}},
       {"one", Op("Concat").Input({2}).Attr("axis", I{0}), {{2}}},
       {"parts", Op("Split", 3).Input({2, 6}).Attr("axis", I{1}).Attr("split", I{1, 0, 5}), {{2, 1}, {2, 0}, {2, 5}}},
+      {"sizes as an input", Op("Split", 2).Input({2, 6}).Ints({2, 4}).Attr("axis", I{1}), {{2, 2}, {2, 4}}},
   });
   const auto a = ErrorId::kBadAttribute;
   const auto n = ErrorId::kBadNodeInputs;
@@ -372,6 +376,11 @@ TEST(InferMovement, ConcatAndSplit) {
       {"fewer sizes than outputs", Op("Split", 2).Input({2}).Attr("split", I{2}), a},
       {"sum too small", Op("Split", 2).Input({3}).Attr("split", I{1, 1}), a},
       {"negative size", Op("Split", 2).Input({3}).Attr("split", I{4, -1}), a},
+      {"sizes twice", Op("Split", 2).Input({3}).Ints({1, 2}).Attr("split", I{1, 2}), n},
+      {"input with fewer sizes", Op("Split", 2).Input({3}).Ints({3}), n},
+      {"input with another sum", Op("Split", 2).Input({3}).Ints({1, 1}), n},
+      {"input with a negative size", Op("Split", 2).Input({3}).Ints({kMin, 3}), n},
+      {"unknown sizes", Op("Split", 2).Input({3}).Input({2}, DType::kInt64), n},
       {"sum that wraps", Op("Split", 3).Input({3}).Attr("split", I{kMax, kMax, 5}), a},
       {"split axis", Op("Split").Input({3}).Attr("split", I{3}).Attr("axis", I{1}), a},
   });

@@ -4,9 +4,11 @@
 #include <fstream>
 
 #include "converter/calibration/dataset.h"
+#include "format/model_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tally/tally.h"
+#include "tests/exec/graph_builder.h"
 #include "tests/tools/program.h"
 
 namespace tally {
@@ -70,6 +72,41 @@ TEST_F(RunTest, ExplainNeedsNoInput) {
   ASSERT_EQ(json.status, 0) << json.err;
   ExpectPlacement(json.json()["placement"]);
   EXPECT_EQ(json.json()["placement"][0]["backend"], "exponent");
+}
+
+TEST_F(RunTest, ShapesFollowFromTheValuesOfInputs) {
+  testing::GraphBuilder b;
+  b.Input("x", {-1, 4}).Input("s", {2}, DType::kInt64);
+  b.Add("Reshape", {"x", "s"}, {"y"});
+  b.Output("y");
+  const std::string model = Path("reshape.tally");
+  ASSERT_TRUE(WriteModelFile(b.graph, model).ok());
+  const std::vector<float> x(12, 1);
+  ASSERT_TRUE(WriteNpy(Path("x12.npy"), {x.data(), DType::kFloat32, {3, 4}}).ok());
+  for (const std::vector<int64_t>& s : std::vector<std::vector<int64_t>>{{2, 6}, {12, 1}}) {
+    ASSERT_TRUE(WriteNpy(Path("s.npy"), {s.data(), DType::kInt64, {2}}).ok());
+    const std::vector<std::string> run = {"run",      model,
+                                          "--input",  "x=" + Path("x12.npy"),
+                                          "--input",  "s=" + Path("s.npy"),
+                                          "--output", "y=" + Path("y12.npy")};
+    const Ended ended = Tally(run);
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    EXPECT_THAT(ended.out, HasSubstr(ShapeString(s)));
+    const absl::StatusOr<NpyArray> y = ReadNpy(Path("y12.npy"));
+    ASSERT_TRUE(y.ok()) << y.status();
+    EXPECT_EQ(y->shape, s);
+  }
+  const std::vector<int64_t> bad = {5, 5};
+  ASSERT_TRUE(WriteNpy(Path("s.npy"), {bad.data(), DType::kInt64, {2}}).ok());
+  EXPECT_THAT(Tally({"run", model, "--input", "x=" + Path("x12.npy"), "--input", "s=" + Path("s.npy")}).err,
+              HasSubstr("TLY-E0316"));
+  EXPECT_THAT(Tally({"run", model, "--explain"}).err, HasSubstr("TLY-E0205")) << "where nodes run depends on it";
+  EXPECT_EQ(Tally({"inspect", model}).status, 0);
+  // What has no value for it says so.
+  EXPECT_THAT(Tally({"bench", model}).err, HasSubstr("TLY-E0610"));
+  const Ended eval = Tally({"eval", model, "--data", Path("data.json")});
+  EXPECT_EQ(eval.status, 6);
+  EXPECT_THAT(eval.err, HasSubstr("input \"s\""));
 }
 
 TEST_F(RunTest, TuningIsSaidAndKept) {

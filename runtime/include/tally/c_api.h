@@ -70,14 +70,19 @@ TALLY_C_API void tally_session_destroy(tally_session* session);
 
 TALLY_C_API size_t tally_session_input_count(const tally_session* session);
 TALLY_C_API size_t tally_session_output_count(const tally_session* session);
-/* Name, type and concrete shape; `data` is NULL. The pointers live until the session is resized or destroyed.
- * REQUIRES: index < count. */
+/* Name, type and concrete shape; `data` is NULL. The pointers live until the session is planned anew (by resize, by
+ * prepare, by a run with another value of a shape input) or destroyed. An output whose shape follows from values that
+ * are not known yet has rank 0; see tally_session_prepare. REQUIRES: index < count. */
 TALLY_C_API tally_tensor tally_session_input(const tally_session* session, size_t index);
 TALLY_C_API tally_tensor tally_session_output(const tally_session* session, size_t index);
 
 /* Gives one input another shape where the model's is dynamic. */
 TALLY_C_API tally_status tally_session_resize(tally_session* session, const char* input, const int64_t* shape,
                                               size_t rank);
+
+/* Plans for the shapes of these inputs and for the values of those that shapes follow from (Reshape's shape, ...),
+ * which must be among them; no other `data` is read. Then tally_session_output says what a run with them gives. */
+TALLY_C_API tally_status tally_session_prepare(tally_session* session, const tally_tensor* inputs, size_t num_inputs);
 
 TALLY_C_API tally_status tally_session_run(tally_session* session, const tally_tensor* inputs, size_t num_inputs,
                                            const tally_tensor* outputs, size_t num_outputs);

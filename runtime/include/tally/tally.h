@@ -38,6 +38,10 @@ struct TensorInfo {
   std::string name;
   DType dtype = DType::kFloat32;
   Shape shape;
+  // An input from whose value shapes follow (Reshape's shape, Range's limit, ...): a scalar or a vector.
+  bool is_shape_input = false;
+  // False: an output whose shape follows from values of shape inputs that are not known yet; `shape` is empty then.
+  bool shape_known = true;
 };
 
 struct LoadModelOptions {
@@ -56,8 +60,9 @@ class TALLY_API Model {
   static absl::StatusOr<Model> FromGraph(Graph graph, const Limits& limits = {});
 
   const std::vector<TensorInfo>& inputs() const;
-  const std::vector<TensorInfo>& outputs() const;  // as with extents 1 (or 64) for dynamic ones; ask the session
-  const Graph& graph() const;                      // format/graph.h
+  // As with extents 1 (or 64) for dynamic ones, and unknown where they follow from values; ask the session.
+  const std::vector<TensorInfo>& outputs() const;
+  const Graph& graph() const;  // format/graph.h
   const Limits& limits() const;
 
  private:
@@ -100,7 +105,7 @@ struct SessionOptions {
   // Extents for dynamic dimensions by symbol name ("N", ...); others start at 1. Resize changes them.
   std::vector<std::pair<std::string, int64_t>> dimensions;
   Tuning tuning = Tuning::kMeasure;
-  double tuning_seconds = 0.5;  // of measuring in each Create and Resize, about; then rules decide
+  double tuning_seconds = 0.5;  // of measuring in each planning, about; then rules decide
   // A directory for a small file that keeps what was measured, by CPU, for later processes. Empty: none is kept.
   std::string cache_dir;
   bool enable_profiling = false;
@@ -160,7 +165,8 @@ using Observer = std::function<void(const std::string& node, const std::string& 
 class TALLY_API Session {
  public:
   // Plans and compiles with the backends that this library was built with. Errors: kUnknownBackend, kBadThreadCount,
-  // kMissingForm, kMissingIsa, kRefused, kLimitArena, ...
+  // kMissingForm, kMissingIsa, kRefused, kLimitArena, ... A model with shape inputs is planned when their values are
+  // given, in Prepare or Run, which then have these errors, too.
   static absl::StatusOr<Session> Create(const Model& model, const SessionOptions& options = {});
   // The same with the application's registry (runtime/backend/registry.h).
   static absl::StatusOr<Session> Create(const Model& model, const SessionOptions& options, const Registry& registry);
@@ -171,18 +177,27 @@ class TALLY_API Session {
 
   // Runs once. Every input must be given, in the model's dtype and the session's shape; outputs that are not asked for
   // are not copied out. Views are read and written in place and must not overlap. Allocates nothing after the first
-  // run. Errors: kMissingInput, kUnknownTensorName, kInputDType, kInputShape, kCancelled, kDeadline, kSessionBusy.
+  // run, unless a shape input has another value than before: then it plans and compiles anew first, outputs() change,
+  // and outputs of other shapes are kInputShape (run without outputs and read tensor(), or Prepare).
+  // Errors: kMissingInput, kUnknownTensorName, kInputDType, kInputShape, kCancelled, kDeadline, kSessionBusy; for
+  // values that make no valid shape those of the node, kBadNodeInputs, kBadShape, kLimitTensor, kLimitArena, ...
   // After an error the outputs' contents are unspecified and the session stays usable.
   absl::Status Run(const std::vector<NamedView>& inputs, const std::vector<NamedMutableView>& outputs,
                    const RunOptions& options = {});
 
-  // Plans and compiles anew for other input shapes. On error the session keeps its old shapes.
+  // Plans and compiles anew for other input shapes. On error the session keeps its old shapes. Values of shape inputs
+  // belong to the old shapes and are forgotten with them.
   absl::Status Resize(const std::vector<std::pair<std::string, Shape>>& input_shapes);
 
-  const std::vector<TensorInfo>& inputs() const;   // concrete
-  const std::vector<TensorInfo>& outputs() const;  // concrete
-  const std::vector<NodePlacement>& placement() const;
-  const std::vector<NodeProfile>& profile() const;  // of the last run; needs enable_profiling
+  // Resize to the shapes of these inputs, and planning for the values of the shape inputs, which must be among them
+  // (no other is read). A Run with the same then allocates nothing, and outputs() say what it gives. Errors: those of
+  // Resize and Run; the session then keeps its old shapes and values.
+  absl::Status Prepare(const std::vector<NamedView>& inputs);
+
+  const std::vector<TensorInfo>& inputs() const;        // concrete
+  const std::vector<TensorInfo>& outputs() const;       // concrete, but for shapes that are not known yet
+  const std::vector<NodePlacement>& placement() const;  // empty while values of shape inputs are not known
+  const std::vector<NodeProfile>& profile() const;      // of the last run; needs enable_profiling
   SessionStats stats() const;
   int num_threads() const;
 

@@ -301,8 +301,9 @@ TEST(UnsupportedOnnx, FormsThatTallyLacks) {
   }
   {
     OnnxBuilder b;
-    b.Input("x", {4}).Input("shape", {1}, onnx::TensorProto::INT64).Output("y");
-    b.Node("Reshape", {"x", "shape"}, {"y"});
+    b.Input("x", {4}).Input("shape", {1, 1}, onnx::TensorProto::INT64).Ints("one", {1}).Output("y");
+    b.Node("Reshape", {"shape", "one"}, {"vector"});
+    b.Node("Reshape", {"x", "vector"}, {"y"});
     refused("depends on the data", b);
   }
   {

@@ -2,6 +2,7 @@
 // loops.
 #include <cstring>
 
+#include "converter/passes/graph_util.h"
 #include "converter/passes/passes.h"
 #include "gmock/gmock.h"
 #include "tests/converter/onnx/onnx_builder.h"
@@ -406,6 +407,14 @@ TEST(OnnxImport, SplitSizesOfBothForms) {
     }
     EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({4}, {1, 2, 3, 4})}}), ElementsAre(1));
   }
+}
+
+TEST(OnnxImport, ShapesMayFollowFromInputs) {
+  OnnxBuilder b;
+  b.Input("x", {4}).Input("sizes", {2}, onnx::TensorProto::INT64).Output("y").Output("z");
+  b.Node("Split", {"x", "sizes"}, {"y", "z"});
+  Tensor sizes = MakeInt64Constant("", {3, 1});
+  EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({4}, {1, 2, 3, 4})}, {"sizes", sizes}}), ElementsAre(1, 2, 3));
 }
 
 TEST(OnnxImport, SumOfManyIsAChainOfAdds) {
