@@ -217,7 +217,9 @@ bool GoalSearch::LeaveWorstLayerFloat(const Allocation& weights, const Allocatio
     sum += errors[w];
     if (errors[w] > largest) largest = errors[w], worst = w;
   }
-  for (int n : targets.weights[worst].nodes) {
+  std::vector<int> nodes = targets.weights[worst].nodes;
+  nodes.insert(nodes.end(), targets.weights[worst].lookups.begin(), targets.weights[worst].lookups.end());
+  for (int n : nodes) {
     left_float_[n] = absl::StrCat("it causes ", std::round(100 * largest / std::max(sum, 1e-300)),
                                   " % of the error that is left with the most bits, and max drop ", *options_.max_drop,
                                   " is out of reach with it");
