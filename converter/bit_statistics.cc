@@ -31,6 +31,10 @@ std::vector<int64_t> RecordedExtents(const Graph& graph) {
 }  // namespace
 
 absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph) {
+  return ComputeBitStatistics(graph, RecordedExtents(graph));
+}
+
+absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph, const std::vector<int64_t>& extents) {
   std::set<int> weights, activations;
   const std::vector<bool> network_inputs = NetworkInputTensors(graph);
   for (const Node& node : graph.nodes) {
@@ -72,7 +76,7 @@ absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph) {
     result.weight_exponent_bits = exponent / static_cast<double>(result.weight_elements);
   }
   if (activations.empty()) return result;
-  TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> types, InferTensorTypes(graph, RecordedExtents(graph)));
+  TALLY_ASSIGN_OR_RETURN(const std::vector<TensorType> types, InferTensorTypes(graph, extents));
   double elements = 0, bits = 0;
   for (int t : activations) {
     const double count = static_cast<double>(types[static_cast<size_t>(t)].elements());

@@ -239,7 +239,7 @@ absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, con
   step.expected_drop = ExpectedDrop(float_result_, result);
   for (size_t i = 0; i < weights.size(); ++i)
     step.threshold = std::max(step.threshold, weight_items[i].options[weights[i]].rmae);
-  TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(graph));
+  TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(graph, analysis_->extents()));
   step.weight_bits = bits.weight_stored_bits;
   step.activation_bits = bits.activation_stored_bits;
   step.value = result.value;
