@@ -3,8 +3,6 @@
 #include <cstdlib>
 #include <set>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "converter/convert.h"
 #include "converter/search/targets.h"
 #include "format/error.h"
@@ -14,19 +12,6 @@ namespace tally {
 namespace {
 
 bool IsProduct(const Node& node) { return node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul"; }
-
-// Extents that the converter recorded from the calibration data; 1 for batches and where nothing is known.
-std::vector<int64_t> RecordedExtents(const Graph& graph) {
-  std::vector<int64_t> values(graph.symbols.size(), 1);
-  for (size_t s = 0; s < values.size(); ++s) {
-    const auto it = graph.metadata.find(absl::StrCat("extent.", graph.symbols[s]));
-    int64_t value = 0;
-    if (it != graph.metadata.end() && absl::SimpleAtoi(it->second, &value) && value > 0 && value <= kMaxExtent) {
-      values[s] = value;
-    }
-  }
-  return values;
-}
 
 }  // namespace
 

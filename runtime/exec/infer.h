@@ -26,6 +26,10 @@ struct InferredGraph {
 absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
                                          const Limits& limits = {});
 
+// One extent per symbol: that of the calibration data, where the converter recorded it ("extent.N" in the metadata), or
+// 1, as of every batch.
+std::vector<int64_t> RecordedExtents(const Graph& graph);
+
 // The types alone.
 absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph, const std::vector<int64_t>& symbol_values);
 
