@@ -38,14 +38,13 @@ class EmbeddingNode : public CompiledNode {
     indices.data = args.inputs[1];
     TALLY_RETURN_IF_ERROR(CheckGatherIndices(indices, rows_));
     float* out = static_cast<float*>(args.outputs[0]);
-    ParallelFor(args.pool, static_cast<size_t>(ElementsOf(indices.shape)), TileFor(width_),
-                [&](size_t begin, size_t end) {
-                  for (size_t i = begin; i < end; ++i) {
-                    const int64_t index =
-                        indices.dtype == DType::kInt64 ? indices.as<int64_t>()[i] : indices.as<int32_t>()[i];
-                    DecodeRow(static_cast<size_t>(index < 0 ? index + rows_ : index), out + i * width_);
-                  }
-                });
+    ParallelFor(
+        args.pool, static_cast<size_t>(ElementsOf(indices.shape)), TileFor(width_), [&](size_t begin, size_t end) {
+          for (size_t i = begin; i < end; ++i) {
+            const int64_t index = indices.dtype == DType::kInt64 ? indices.as<int64_t>()[i] : indices.as<int32_t>()[i];
+            DecodeRow(static_cast<size_t>(index < 0 ? index + rows_ : index), out + i * width_);
+          }
+        });
     return absl::OkStatus();
   }
 

@@ -71,7 +71,8 @@ void ExpectTheOraclesBits(const Model& model, const Dataset& data, int64_t count
   const auto oracle = testing::Outputs(model, data, count, "histogram", "", 2);
   ASSERT_TRUE(oracle.ok()) << oracle.status();
   int64_t products = 0;
-  for (const Node& node : model.graph().nodes) products += node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul";
+  for (const Node& node : model.graph().nodes)
+    products += node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul";
   for (const int bits : {4, 8, 16}) {
     int64_t spills = 0, layers = 0;
     const auto simulated = Simulated(model, data, count, bits, &spills, &layers);

@@ -274,7 +274,8 @@ TEST(Session, BeginsWithTheExtentsOfTheCalibrationData) {
   };
   EXPECT_EQ(input_of("10"), (Shape{1, 10}));
   // What no converter would write counts for nothing.
-  for (const char* nonsense : {"", "0", "-4", "ten", "99999999999999999999"}) EXPECT_EQ(input_of(nonsense), (Shape{1, 1}));
+  for (const char* nonsense : {"", "0", "-4", "ten", "99999999999999999999"})
+    EXPECT_EQ(input_of(nonsense), (Shape{1, 1}));
   options.dimensions = {{"M", 6}, {"N", 2}};
   EXPECT_EQ(input_of("10"), (Shape{2, 6}));
 }

@@ -434,8 +434,7 @@ TEST(OnnxImport, IfWithAConstantConditionBecomesItsBranch) {
     b.Input("x", {-1, 2}).Output("y");
     b.Initializer("condition", {}, onnx::TensorProto::BOOL).add_int32_data(condition);
     AddIf(&b);
-    EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({1, 2}, {3, 4})}}),
-                condition ? ElementsAre(13, 14) : ElementsAre(6, 8));
+    EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({1, 2}, {3, 4})}}), condition ? ElementsAre(13, 14) : ElementsAre(6, 8));
   }
 }
 
