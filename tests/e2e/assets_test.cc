@@ -68,6 +68,7 @@ TEST_P(Assets, Float32ReproducesThePublishedFigure) {
   const bool fast = std::find(built.begin(), built.end(), "xnnpack") != built.end();
   options.backends = {fast ? "xnnpack" : "reference"};
   options.num_threads = 0;
+  options.dimensions = data->Dimensions(model->graph().symbols);
   absl::StatusOr<Session> session = Session::Create(*model, options);
   ASSERT_TRUE(session.ok()) << session.status();
   absl::StatusOr<EvalResult> result = Evaluate(*session, *data);
