@@ -416,7 +416,7 @@ TEST(OnnxImport, SumOfManyIsAChainOfAdds) {
 }
 
 // x + 10 when the condition holds, else x * 2; both branches read x from outside and a constant of their own.
-onnx::NodeProto& AddIf(OnnxBuilder* b) {
+void AddIf(OnnxBuilder* b) {
   onnx::NodeProto& node = b->Node("If", {"condition"}, {"y"});
   for (const bool then : {true, false}) {
     OnnxBuilder branch;
@@ -425,7 +425,6 @@ onnx::NodeProto& AddIf(OnnxBuilder* b) {
     branch.Node(then ? "Add" : "Mul", {"x", own}, {result});
     *AddAttribute(node, then ? "then_branch" : "else_branch", onnx::AttributeProto::GRAPH).mutable_g() = branch.graph();
   }
-  return node;
 }
 
 TEST(OnnxImport, IfWithAConstantConditionBecomesItsBranch) {
