@@ -61,7 +61,7 @@ absl::Status Analysis::Prepare(const std::map<int, std::string>& left_float) {
     elements_.push_back(a.network_input ? 0 : types_[static_cast<size_t>(a.tensor)].elements());
   }
   weights_ = search().WeightItems();
-  TALLY_ASSIGN_OR_RETURN(const BitStatistics statistics, ComputeBitStatistics(graph_));
+  TALLY_ASSIGN_OR_RETURN(const BitStatistics statistics, ComputeBitStatistics(graph_, extents_));
   weight_elements_ = static_cast<double>(statistics.weight_elements);
   activations_ = search().ActivationItems(elements_, allow_q14_);
   CandidateOptions candidates;

@@ -3,8 +3,6 @@
 #include <cstdlib>
 #include <set>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "converter/convert.h"
 #include "converter/search/targets.h"
 #include "format/error.h"
@@ -15,22 +13,13 @@ namespace {
 
 bool IsProduct(const Node& node) { return node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul"; }
 
-// Extents that the converter recorded from the calibration data; 1 for batches and where nothing is known.
-std::vector<int64_t> RecordedExtents(const Graph& graph) {
-  std::vector<int64_t> values(graph.symbols.size(), 1);
-  for (size_t s = 0; s < values.size(); ++s) {
-    const auto it = graph.metadata.find(absl::StrCat("extent.", graph.symbols[s]));
-    int64_t value = 0;
-    if (it != graph.metadata.end() && absl::SimpleAtoi(it->second, &value) && value > 0 && value <= kMaxExtent) {
-      values[s] = value;
-    }
-  }
-  return values;
-}
-
 }  // namespace
 
 absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph) {
+  return ComputeBitStatistics(graph, RecordedExtents(graph));
+}
+
+absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph, const std::vector<int64_t>& extents) {
   std::set<int> weights, activations;
   const std::vector<bool> network_inputs = NetworkInputTensors(graph);
   for (const Node& node : graph.nodes) {
@@ -72,7 +61,7 @@ absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph) {
     result.weight_exponent_bits = exponent / static_cast<double>(result.weight_elements);
   }
   if (activations.empty()) return result;
-  TALLY_ASSIGN_OR_RETURN(const InferredGraph inferred, InferGraph(graph, RecordedExtents(graph)));
+  TALLY_ASSIGN_OR_RETURN(const InferredGraph inferred, InferGraph(graph, extents));
   double elements = 0, bits = 0;
   for (int t : activations) {
     if (inferred.untyped[static_cast<size_t>(t)]) continue;  // its size follows from the value of an input

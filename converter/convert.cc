@@ -18,7 +18,7 @@ namespace tally {
 namespace {
 
 // Of what a resumed search takes up: to be raised when the same options lead to other codebooks or codes.
-constexpr int kSearchRevision = 1;
+constexpr int kSearchRevision = 2;
 
 absl::Status Usage(const std::string& detail) { return MakeError(ErrorId::kUsage, detail); }
 
@@ -194,7 +194,7 @@ class Converter {
       const WeightTarget& target = analysis_.targets().weights[i];
       const QuantizedWeight& weight = network->weights[i];
       TensorReport report;
-      report.node = graph_.nodes[static_cast<size_t>(target.nodes[0])].name;
+      report.node = graph_.nodes[static_cast<size_t>(target.reader())].name;
       report.is_weight = true;
       report.elements = target.channels * target.per_channel;
       report.channel_scales = !weight.fit.channel_scales.empty();

@@ -117,6 +117,8 @@ struct BitStatistics {
   uint64_t weight_elements = 0, weight_bytes = 0;  // bytes include channel scales
   double activation_stored_bits = 0;
 };
+// `extents`: by symbol; left out, those that the converter recorded.
+absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph, const std::vector<int64_t>& extents);
 absl::StatusOr<BitStatistics> ComputeBitStatistics(const Graph& graph);
 
 std::string ReportJson(const ConvertReport& report, const ConvertOptions& options);

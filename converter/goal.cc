@@ -217,7 +217,9 @@ bool GoalSearch::LeaveWorstLayerFloat(const Allocation& weights, const Allocatio
     sum += errors[w];
     if (errors[w] > largest) largest = errors[w], worst = w;
   }
-  for (int n : targets.weights[worst].nodes) {
+  std::vector<int> nodes = targets.weights[worst].nodes;
+  nodes.insert(nodes.end(), targets.weights[worst].lookups.begin(), targets.weights[worst].lookups.end());
+  for (int n : nodes) {
     left_float_[n] = absl::StrCat("it causes ", std::round(100 * largest / std::max(sum, 1e-300)),
                                   " % of the error that is left with the most bits, and max drop ", *options_.max_drop,
                                   " is out of reach with it");
@@ -237,7 +239,7 @@ absl::StatusOr<GoalSearch::Point> GoalSearch::Try(const Allocation& weights, con
   step.expected_drop = ExpectedDrop(float_result_, result);
   for (size_t i = 0; i < weights.size(); ++i)
     step.threshold = std::max(step.threshold, weight_items[i].options[weights[i]].rmae);
-  TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(graph));
+  TALLY_ASSIGN_OR_RETURN(const BitStatistics bits, ComputeBitStatistics(graph, analysis_->extents()));
   step.weight_bits = bits.weight_stored_bits;
   step.activation_bits = bits.activation_stored_bits;
   step.value = result.value;

@@ -8,6 +8,7 @@
 #include "converter/calibration/dataset.h"
 #include "converter/calibration/evaluate.h"
 #include "format/error.h"
+#include "format/graph.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 #include "tools/model_input.h"
@@ -54,10 +55,10 @@ struct Array {
   std::vector<uint8_t> data;
 };
 
-absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const Session& session) {
+absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const std::vector<TensorInfo>& infos) {
   std::vector<Array> arrays;
   for (const std::string& argument : options.inputs) {
-    TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, session.inputs()));
+    TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, infos));
     if (std::any_of(arrays.begin(), arrays.end(), [&](const Array& a) { return a.name == binding.name; })) {
       return MakeError(ErrorId::kUsage,
                        absl::StrCat("--input: expected each input once, found ", Quoted(binding.name), " twice"));
@@ -66,13 +67,26 @@ absl::StatusOr<std::vector<Array>> ReadInputs(const Options& options, const Sess
     Array array;
     array.name = binding.name;
     array.type.shape = npy.shape;
-    for (const TensorInfo& info : session.inputs()) {
+    for (const TensorInfo& info : infos) {
       if (info.name == binding.name) array.type.dtype = info.dtype;
     }
     TALLY_ASSIGN_OR_RETURN(array.data, ConvertNpy(npy, array.type.dtype, binding.path));
     arrays.push_back(std::move(array));
   }
   return arrays;
+}
+
+// What the inputs say about dynamic dimensions, so that a session begins with them: not every network runs at others.
+Dimensions DimensionsOf(const Graph& graph, const std::vector<Array>& inputs) {
+  Dimensions dimensions;
+  for (const Array& input : inputs) {
+    const Shape& declared = graph.tensors[static_cast<size_t>(graph.FindTensor(input.name))].shape;
+    const Shape& shape = input.type.shape;
+    for (size_t d = 0; d < declared.size() && declared.size() == shape.size(); ++d) {
+      if (declared[d] < 0) dimensions.emplace_back(graph.symbols[static_cast<size_t>(-(declared[d] + 1))], shape[d]);
+    }
+  }
+  return dimensions;
 }
 
 // The largest element of each sample, where the first extent counts samples: "3, 7".
@@ -113,8 +127,8 @@ std::string Summary(const std::vector<Array>& outputs) {
 }
 
 // Runs, writes what was asked for, and adds the outputs' shapes to the report.
-absl::Status RunOnce(const Options& options, const std::vector<std::string>& model_files, Session* session,
-                     Json* report) {
+absl::Status RunOnce(const Options& options, const std::vector<std::string>& model_files,
+                     const std::vector<Array>& inputs, Session* session, Json* report) {
   std::vector<std::string> files = model_files;
   for (const std::string& argument : options.inputs) {
     TALLY_ASSIGN_OR_RETURN(const Binding binding, ParseBinding(argument, session->inputs()));
@@ -128,7 +142,6 @@ absl::Status RunOnce(const Options& options, const std::vector<std::string>& mod
     wanted.push_back(std::move(binding));
   }
   TALLY_RETURN_IF_ERROR(CheckOutputs(written, files));
-  TALLY_ASSIGN_OR_RETURN(const std::vector<Array> inputs, ReadInputs(options, *session));
   std::vector<NamedView> views;
   for (const Array& input : inputs) {
     views.push_back({input.name, {input.data.data(), input.type.dtype, input.type.shape}});
@@ -170,6 +183,8 @@ absl::Status Run(const Options& options) {
   session_options.num_threads = options.num_threads;
   session_options.require_backend = options.require_backend;
   SetTuning(options.tuning, &session_options);
+  TALLY_ASSIGN_OR_RETURN(const std::vector<Array> inputs, ReadInputs(options, input.model.inputs()));
+  session_options.dimensions = DimensionsOf(input.model.graph(), inputs);
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(input.model, session_options));
   TALLY_RETURN_IF_ERROR(CheckOutputs({{"--json", options.json}}, input.files));
   Json report = ReportHeader("run", options.model, options.num_threads);
@@ -178,7 +193,7 @@ absl::Status Run(const Options& options) {
   const bool is_planned = std::none_of(session.inputs().begin(), session.inputs().end(),
                                        [](const TensorInfo& info) { return info.is_shape_input; });
   if (!options.explain || !is_planned || !options.inputs.empty() || !options.outputs.empty()) {
-    TALLY_RETURN_IF_ERROR(RunOnce(options, input.files, &session, &report));
+    TALLY_RETURN_IF_ERROR(RunOnce(options, input.files, inputs, &session, &report));
   }
   report["placement"] = PlacementJson(session.placement());
   if (options.explain && options.json != "-") Print(PlacementText(session.placement()));

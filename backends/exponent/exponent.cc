@@ -7,6 +7,7 @@
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "backends/exponent/lookup_product.h"
 #include "format/error.h"
+#include "runtime/dot/embedding.h"
 #include "runtime/dot/problem.h"
 
 namespace tally {
@@ -36,6 +37,7 @@ class ExponentBackend : public Backend {
   std::string name() const override { return "exponent"; }
 
   absl::Status Supports(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
     const absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok() || options_.kernel != ExponentKernel::kBitsliced) return problem.status();
     return SupportsBitsliced(*problem);
@@ -72,6 +74,7 @@ class ExponentBackend : public Backend {
 
   static absl::StatusOr<std::unique_ptr<CompiledNode>> CompileWith(const ExponentOptions& options,
                                                                    const NodeContext& context) {
+    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok()) return problem.status();
     if (TakesHistogram(*problem) || options.kernel == ExponentKernel::kHistogram) {
@@ -95,9 +98,13 @@ class HistogramBackend : public Backend {
  public:
   std::string name() const override { return "histogram"; }
 
-  absl::Status Supports(const NodeContext& context) const override { return MakeProblem(context).status(); }
+  absl::Status Supports(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
+    return MakeProblem(context).status();
+  }
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok()) return problem.status();
     return CompileHistogram(*std::move(problem), context);

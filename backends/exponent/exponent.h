@@ -1,10 +1,10 @@
-// The exponent backend: Conv, Gemm and MatMul on codes.
+// The exponent backend: Conv, Gemm and MatMul on codes, and Gather from codes.
 //
-// It takes Conv and Gemm whose weight has codes and whose input has a codebook, and MatMul whose inputs both have
-// codebooks; any exponent bits on each side, signed or not, grids q7 and q14 in any mix, and the real grid. Integer
-// grids run on look-up kernels (kernels/lookup) or bit-sliced ones (kernels/bitsliced), when asked for or found to be
-// faster, the real grid on histograms (kernels/histogram). Results follow the exactness contract: the same bits on
-// every instruction set and at any thread count.
+// It takes Conv and Gemm whose weight has codes and whose input has a codebook, MatMul whose inputs both have
+// codebooks, and Gather from a table that has codes; any exponent bits on each side, signed or not, grids q7 and q14 in
+// any mix, and the real grid. Integer grids run on look-up kernels (kernels/lookup) or bit-sliced ones
+// (kernels/bitsliced), when asked for or found to be faster, the real grid on histograms (kernels/histogram). Results
+// follow the exactness contract: the same bits on every instruction set and at any thread count.
 //
 // Immutable; safe to share between threads.
 #ifndef TALLY_BACKENDS_EXPONENT_EXPONENT_H_

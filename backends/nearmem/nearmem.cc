@@ -6,6 +6,7 @@
 #include "backends/nearmem/lowering.h"
 #include "format/bit_packing.h"
 #include "format/error.h"
+#include "runtime/dot/embedding.h"
 #include "runtime/dot/folded.h"
 
 namespace tally {
@@ -176,11 +177,14 @@ class NearmemBackend final : public Backend {
   std::string name() const override { return "nearmem"; }
 
   absl::Status Supports(const NodeContext& context) const override {
+    // Decoded by the host, outside the simulation: there is nothing to count.
+    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
     TALLY_ASSIGN_OR_RETURN(const Problem problem, MakeProblem(context));
     return ProgramFor(problem, options_.program).status();
   }
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     TALLY_ASSIGN_OR_RETURN(Problem problem, MakeProblem(context));
     TALLY_ASSIGN_OR_RETURN(const LaneProgram program, ProgramFor(problem, options_.program));
     Options options = options_;

@@ -3,6 +3,7 @@
 #include "backends/onednn/codebook_nodes.h"
 #include "backends/onednn/library.h"
 #include "backends/onednn/onednn.h"
+#include "runtime/dot/embedding.h"
 
 namespace tally {
 namespace {
@@ -14,10 +15,12 @@ class CodebookBackend : public Backend {
   bool may_stand_in() const override { return true; }
 
   absl::Status Supports(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
     return context.node.op == "MatMul" ? onednn::SupportsCodebookMatMul(context) : onednn::SupportsCodebookDot(context);
   }
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     return onednn::Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
       return context.node.op == "MatMul" ? onednn::CompileCodebookMatMul(context, engine)

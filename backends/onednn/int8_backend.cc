@@ -15,6 +15,7 @@
 #include "backends/onednn/onednn.h"
 #include "backends/onednn/sliced_dot.h"
 #include "format/error.h"
+#include "runtime/dot/embedding.h"
 #include "runtime/ops/encode.h"
 
 namespace tally {
@@ -171,6 +172,7 @@ class Int8Backend : public Backend {
   std::string version() const override { return LibraryVersion(); }
 
   absl::Status Supports(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kInt8);
     absl::StatusOr<DotNode> dot = ResolveDotNode(context);
     if (!dot.ok()) return dot.status();
     const Tensor& weight = *context.input(1);
@@ -203,6 +205,7 @@ class Int8Backend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
+    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kInt8);
     return Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
       TALLY_ASSIGN_OR_RETURN(const DotNode dot, ResolveDotNode(context));
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

@@ -5,19 +5,19 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "converter/passes/graph_util.h"
+#include "converter/search/targets.h"
 
 namespace tally {
 namespace {
 
-bool TakesCodes(const Node& node) { return node.op == "Conv" || node.op == "Gemm"; }
-
-// Per tensor, how many nodes read it in plain form (weights of Conv and Gemm aside) or as an output of the graph.
+// Per tensor, how many nodes read it in plain form (not as codes) or as an output of the graph.
 std::vector<int> PlainReaders(const Graph& graph) {
   std::vector<int> readers(graph.tensors.size());
   for (int t : graph.outputs) ++readers[static_cast<size_t>(t)];
   for (const Node& node : graph.nodes) {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      if (node.inputs[i] >= 0 && !(TakesCodes(node) && i == 1)) ++readers[static_cast<size_t>(node.inputs[i])];
+      if (node.inputs[i] >= 0 && !TakesCodes(graph, node, i)) ++readers[static_cast<size_t>(node.inputs[i])];
     }
   }
   return readers;
@@ -51,7 +51,7 @@ void DropInt8Forms(Graph* graph) {
 void SettleCodeBiases(Graph* graph) {
   const std::vector<int> readers = PlainReaders(*graph);
   for (Node& node : graph->nodes) {
-    if (!TakesCodes(node) || node.inputs[1] < 0) continue;
+    if (!IsConvOrGemm(node) || node.inputs[1] < 0) continue;
     std::optional<CodeForm>& codes = graph->tensors[static_cast<size_t>(node.inputs[1])].codes;
     if (!codes || codes->bias.empty()) continue;
     Tensor bias;

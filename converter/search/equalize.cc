@@ -128,7 +128,8 @@ std::vector<EqualizablePair> FindEqualizable(const Graph& graph, const Targets& 
   std::vector<size_t> weight_of(graph.nodes.size(), targets.weights.size());  // by the only node that reads it
   for (size_t w = 0; w < targets.weights.size(); ++w) {
     const WeightTarget& target = targets.weights[w];
-    if (target.nodes.size() == 1 && !target.read_elsewhere) weight_of[static_cast<size_t>(target.nodes[0])] = w;
+    if (target.nodes.size() == 1 && target.lookups.empty() && !target.read_elsewhere)
+      weight_of[static_cast<size_t>(target.nodes[0])] = w;
   }
   const auto own_weight = [&](int node) { return weight_of[static_cast<size_t>(node)]; };
   std::vector<EqualizablePair> pairs;

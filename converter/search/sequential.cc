@@ -70,7 +70,13 @@ class Quantizer {
   }
 
   absl::StatusOr<std::vector<QuantizedWeight>> Run() {
-    // Activations without weights of their own (products of two) come first: they are few.
+    // Tables depend on nothing, and all else on them.
+    for (size_t w = 0; w < weights_.size(); ++w) {
+      if (!targets_.weights[w].nodes.empty()) continue;
+      if (!Recall(w)) TALLY_RETURN_IF_ERROR(RoundToNearest(w, "a table"));
+      Depend(KeyOfWeight(w));
+    }
+    // Activations without weights of their own (products of two) come next: they are few.
     for (size_t a = 0; a < activations_.size(); ++a) {
       if (targets_.activations[a].weights.empty()) Depend(KeyOfCodebook(activations_[a]));
     }
@@ -114,7 +120,8 @@ class Quantizer {
       if (node.inputs[0] != tensor || Recall(static_cast<size_t>(w))) continue;
       TALLY_ASSIGN_OR_RETURN(const LayerGeometry geometry, GeometryOf(graph_, node, types_));
       if (geometry.k > kMaxCovariance / geometry.k / geometry.groups) {
-        TALLY_RETURN_IF_ERROR(RoundToNearest(static_cast<size_t>(w)));
+        TALLY_RETURN_IF_ERROR(RoundToNearest(
+            static_cast<size_t>(w), absl::StrCat(geometry.k, " columns are too many for compensated rounding")));
         continue;
       }
       layers.emplace_back(static_cast<size_t>(w),
@@ -175,8 +182,8 @@ class Quantizer {
     return true;
   }
 
-  // A layer too wide for covariances.
-  absl::Status RoundToNearest(size_t w) {
+  // What has no covariances.
+  absl::Status RoundToNearest(size_t w, const std::string& why) {
     const WeightTarget& target = targets_.weights[w];
     Tensor& tensor = quantized_.tensors[static_cast<size_t>(target.tensor)];
     const WeightFitter fitter(tensor.data.as<float>(), target.channels, target.per_channel);
@@ -184,7 +191,7 @@ class Quantizer {
     QuantizedWeight& weight = weights_[w];
     TALLY_ASSIGN_OR_RETURN(weight.fit, fitter.Fit(fit));
     weight.codes = fitter.Encode(weight.fit.codebook, weight.fit.channel_scales);
-    weight.notes = absl::StrCat("nearest: ", target.per_channel, " columns are too many for compensated rounding");
+    weight.notes = absl::StrCat("nearest: ", why);
     if (!options_.error_bits.empty()) {
       for (int bits : options_.error_bits[w]) {
         fit.exponent_bits = bits;

@@ -79,6 +79,7 @@ void SimulateWeight(const WeightTarget& target, const QuantizedWeight& weight, N
     if (node.inputs.size() < 3) node.inputs.resize(3, -1);
     node.inputs[2] = bias;
   }
+  for (int n : target.lookups) ReplaceOperand(&graph->nodes[static_cast<size_t>(n)], target.tensor, decoded);
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "converter/passes/graph_util.h"
 #include "format/error.h"
+#include "runtime/dot/embedding.h"
 
 namespace tally {
 namespace {
@@ -22,7 +24,15 @@ bool OnlyMoves(const std::string& op) {
                  {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose", "Slice", "Split", "Gather"});
 }
 
-// Why a node of a quantizable kind stays float; empty: it does not.
+// Why a constant cannot become codes; empty: it can.
+std::string WhyNotWeight(const Tensor& weight) {
+  if (!weight.has_data || weight.dtype != DType::kFloat32) return "its weight has no float32 form";
+  if (weight.shape.size() < 2) return absl::StrCat("its weight has rank ", weight.shape.size());
+  if (weight.elements() == 0) return "its weight is empty";
+  return "";
+}
+
+// Why a product stays float; empty: it does not.
 std::string WhyNot(const Graph& graph, const Node& node) {
   const auto input = [&](size_t i) -> const Tensor* {
     return i < node.inputs.size() && node.inputs[i] >= 0 ? &graph.tensors[static_cast<size_t>(node.inputs[i])]
@@ -33,10 +43,19 @@ std::string WhyNot(const Graph& graph, const Node& node) {
   if (a->is_constant()) return "its first input is a constant";
   if (node.op == "MatMul") return b->is_constant() ? "its second input is a constant that is not a matrix" : "";
   if (!b->is_constant()) return "its weight is computed at run time";
-  if (!b->has_data || b->dtype != DType::kFloat32) return "its weight has no float32 form";
-  if (b->shape.size() < 2) return absl::StrCat("its weight has rank ", b->shape.size());
-  if (b->elements() == 0) return "its weight is empty";
-  return "";
+  return WhyNotWeight(*b);
+}
+
+// The same of a Gather from a float32 constant.
+std::string WhyNotTable(const Graph& graph, const Node& node) {
+  return IsEmbedding(graph, node) ? WhyNotWeight(graph.tensors[static_cast<size_t>(node.inputs[0])])
+                                  : "it does not gather rows";
+}
+
+bool GathersFromConstant(const Graph& graph, const Node& node) {
+  if (node.op != "Gather" || node.inputs[0] < 0) return false;
+  const Tensor& table = graph.tensors[static_cast<size_t>(node.inputs[0])];
+  return table.is_constant() && table.dtype == DType::kFloat32;
 }
 
 absl::Status CheckFinite(const Tensor& tensor) {
@@ -58,11 +77,20 @@ class Finder {
   absl::StatusOr<Targets> Run() {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
-      if (!IsOneOf(node.op, {"Conv", "Gemm", "MatMul"})) continue;
+      const bool is_lookup = GathersFromConstant(graph_, node);
+      if (!is_lookup && !IsOneOf(node.op, {"Conv", "Gemm", "MatMul"})) continue;
       const auto excluded = excluded_.find(static_cast<int>(n));
-      const std::string reason = excluded == excluded_.end() ? WhyNot(graph_, node) : excluded->second;
+      std::string reason;
+      if (excluded != excluded_.end()) {
+        reason = excluded->second;
+      } else {
+        reason = is_lookup ? WhyNotTable(graph_, node) : WhyNot(graph_, node);
+      }
       if (!reason.empty()) {
-        targets_.skipped.push_back({static_cast<int>(n), node.inputs.size() > 1 ? node.inputs[1] : -1, reason});
+        targets_.skipped.push_back({static_cast<int>(n), InputOrAbsent(node, is_lookup ? 0 : 1), reason});
+      } else if (is_lookup) {
+        TALLY_ASSIGN_OR_RETURN(const size_t w, Weight(node.inputs[0]));
+        targets_.weights[w].lookups.push_back(static_cast<int>(n));
       } else if (node.op == "MatMul") {
         const size_t a = Activation(node.inputs[0], 0), b = Activation(node.inputs[1], 0);
         Note(&targets_.activations[a].partners, static_cast<int>(b));
@@ -117,9 +145,10 @@ class Finder {
         const auto it = weights_.find(input);
         if (it == weights_.end()) continue;
         WeightTarget& target = targets_.weights[it->second];
-        const bool by_codes =
-            std::find(target.nodes.begin(), target.nodes.end(), static_cast<int>(n)) != target.nodes.end();
-        target.read_elsewhere |= !by_codes;
+        const auto is_among = [n](const std::vector<int>& nodes) {
+          return std::find(nodes.begin(), nodes.end(), static_cast<int>(n)) != nodes.end();
+        };
+        target.read_elsewhere |= !is_among(target.nodes) && !is_among(target.lookups);
       }
     }
     for (int output : graph_.outputs) {
@@ -176,6 +205,10 @@ bool ProducesNonNegative(const Graph& graph, const Node& node, const std::vector
 }
 
 }  // namespace
+
+bool TakesCodes(const Graph& graph, const Node& node, size_t input) {
+  return input == 0 ? IsEmbedding(graph, node) : input == 1 && IsConvOrGemm(node);
+}
 
 absl::StatusOr<Targets> FindTargets(const Graph& graph, const std::map<int, std::string>& excluded) {
   return Finder(graph, excluded).Run();

@@ -1,4 +1,5 @@
-// What a converter may quantize in a float graph: the weights and activations of Conv, Gemm and MatMul.
+// What a converter may quantize in a float graph: the weights and activations of Conv, Gemm and MatMul, and the tables
+// of embeddings (Gather from a constant).
 #ifndef TALLY_CONVERTER_SEARCH_TARGETS_H_
 #define TALLY_CONVERTER_SEARCH_TARGETS_H_
 
@@ -15,8 +16,12 @@ struct WeightTarget {
   int tensor = -1;
   int64_t channels = 0;         // extent 0
   int64_t per_channel = 0;      // product of the others
-  std::vector<int> nodes;       // users of its codes
+  std::vector<int> nodes;       // that multiply by its codes; none: nothing but a table
+  std::vector<int> lookups;     // that gather rows of its codes
   bool read_elsewhere = false;  // by other nodes too, which need its float form
+
+  // The first node that reads its codes.
+  int reader() const { return nodes.empty() ? lookups[0] : nodes[0]; }
 };
 
 struct ActivationTarget {
@@ -40,6 +45,9 @@ struct Targets {
   };
   std::vector<Skipped> skipped;
 };
+
+// Whether input `input` of the node is read as codes where the tensor has them.
+bool TakesCodes(const Graph& graph, const Node& node, size_t input);
 
 // `excluded`: nodes that are to stay float, with the reason. Errors: kNonFiniteWeight.
 absl::StatusOr<Targets> FindTargets(const Graph& graph, const std::map<int, std::string>& excluded = {});

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "format/checked.h"
@@ -190,6 +191,18 @@ absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<i
     if (absl::Status s = FoldNode(graph, def, n, &inferred); !s.ok()) return AddWhere(s, where);
   }
   return inferred;
+}
+
+std::vector<int64_t> RecordedExtents(const Graph& graph) {
+  std::vector<int64_t> values(graph.symbols.size(), 1);
+  for (size_t s = 0; s < values.size(); ++s) {
+    const auto it = graph.metadata.find(absl::StrCat("extent.", graph.symbols[s]));
+    int64_t value = 0;
+    if (it != graph.metadata.end() && absl::SimpleAtoi(it->second, &value) && value > 0 && value <= kMaxExtent) {
+      values[s] = value;
+    }
+  }
+  return values;
 }
 
 absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph,

@@ -33,6 +33,10 @@ struct InferredGraph {
 absl::StatusOr<InferredGraph> InferGraph(const Graph& graph, const std::vector<int64_t>& symbol_values,
                                          const Limits& limits = {}, const std::vector<Blob>& shape_values = {});
 
+// One extent per symbol: that of the calibration data, where the converter recorded it ("extent.N" in the metadata), or
+// 1, as of every batch.
+std::vector<int64_t> RecordedExtents(const Graph& graph);
+
 // The types alone, all of them. Error, beside those of InferGraph: kShapeInput when there are shape inputs.
 absl::StatusOr<std::vector<TensorType>> InferTensorTypes(const Graph& graph, const std::vector<int64_t>& symbol_values);
 

@@ -12,6 +12,7 @@
 #include "runtime/backend/registry.h"
 #include "runtime/backend/tuner.h"
 #include "runtime/core/guarded.h"
+#include "runtime/exec/infer.h"
 #include "runtime/exec/plan.h"
 #include "tally/tally.h"
 
@@ -323,7 +324,7 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
       impl->backends.push_back(std::move(backend));
     }
     const Graph& graph = model.graph();
-    std::vector<int64_t> symbol_values(graph.symbols.size(), 1);
+    std::vector<int64_t> symbol_values = RecordedExtents(graph);
     for (const auto& [symbol, extent] : options.dimensions) {
       const auto it = std::find(graph.symbols.begin(), graph.symbols.end(), symbol);
       if (it == graph.symbols.end()) {

@@ -67,6 +67,12 @@ absl::Status GatherRuns(const EvalContext& context, size_t axis) {
 
 }  // namespace
 
+absl::Status CheckGatherIndices(const TensorView& indices, int64_t extent) {
+  const int64_t count = ElementsOf(indices.shape);
+  return indices.dtype == DType::kInt64 ? CheckIndices(indices.as<int64_t>(), count, extent)
+                                        : CheckIndices(indices.as<int32_t>(), count, extent);
+}
+
 absl::Status EvalGather(const EvalContext& context) {
   TALLY_RETURN_IF_ERROR(CheckData(context, 2));
   size_t axis = 0;

@@ -22,6 +22,9 @@ absl::Status CheckData(const EvalContext& context, size_t count);
 // The int64 elements of input i; empty when it is absent.
 absl::Span<const int64_t> IntsOf(const EvalContext& context, size_t i);
 
+// All of Gather's indices (int64 or int32) are within -extent .. extent - 1. Error: kBadNodeInputs.
+absl::Status CheckGatherIndices(const TensorView& indices, int64_t extent);
+
 // The operator's values at run time give the output that was planned. Error: kBadNodeInputs.
 absl::Status CheckPlanned(const EvalContext& context, size_t dimension, int64_t extent);
 

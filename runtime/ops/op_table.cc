@@ -78,7 +78,8 @@ constexpr OpDef kOps[] = {
     {"GRU", 2, 5, 2, 2, "linear_before_reset:flag reverse:flag", kFloatType, InferRecurrent, EvalGRU,
      "gates `[T,B,3H]` (a Gemm of the inputs), recurrent weight `[3H,H]`, [sequence_lens int32], [initial h], [bias of "
      "the candidate's product]; y `[T,B,H]`, last h"},
-    {"Gather", 2, 2, 1, 1, "axis:int", kAnyType, InferGather, EvalGather, "x, indices (int64, int32)"},
+    {"Gather", 2, 2, 1, 1, "axis:int", kAnyType, InferGather, EvalGather,
+     "x, indices (int64, int32); a constant that is gathered along axis 0 may be stored as codes or int8"},
     {"GatherElements", 2, 2, 1, 1, "axis:int", kAnyType, InferGatherElements, EvalGatherElements,
      "x, indices (int64, int32)"},
     {"GatherND", 2, 2, 1, 1, "batch_dims:int", kAnyType, InferGatherND, EvalGatherND, "x, indices (int64)"},

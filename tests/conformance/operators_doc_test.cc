@@ -70,6 +70,19 @@ Sample SampleOf(const OpDef& def) {
   Sample sample;
   Random random(1);
   const std::string op = def.name;
+  if (op == "Gather") {
+    const Shape table = {6, 8}, ids = {3};
+    sample.graph.AddTensor(CodedWeight("table", table, SampleCodebook(3, true), random));
+    Tensor indices = Activation("ids");
+    indices.dtype = DType::kInt64;
+    indices.shape = ids;
+    sample.graph.inputs = {sample.graph.AddTensor(indices)};
+    const int y = sample.graph.AddTensor(Activation("y"));
+    sample.graph.nodes.push_back({"node", op, {0, 1}, {y}, {}});
+    sample.inputs = {{DType::kFloat32, table}, {DType::kInt64, ids}};
+    sample.outputs = {{DType::kFloat32, {3, 8}}};
+    return sample;
+  }
   const Shape x = op == "Gemm" ? Shape{2, 8} : op == "MatMul" ? Shape{2, 4, 8} : Shape{1, 4, 8, 8};
   Tensor input = Activation("x");
   input.codebook = SampleCodebook(4, true);

@@ -31,6 +31,9 @@ const Real kReal[] = {
     {"mlkws_dnn_l", "speech_dev/data_dnn.json", "speech_calibration/data_dnn.json", 100},
     {"mlkws_ds_cnn_l", "speech_dev/data_cnn.json", "speech_calibration/data_cnn.json", 100},
     {"mnist_mlp_1024", "mnist_dev/data.json", "mnist_calibration/data.json", 100},
+    {"kwt1_speech_commands12", "speech_dev/data_kwt.json", "speech_calibration/data_kwt.json", 1},
+    {"use_lite_en", "stsb_dev/data.json", "stsb_dev/data_calibration.json", 1},
+    {"ppocrv4_rec", "ocr_dev/data.json", "ocr_dev/data_calibration.json", 1},
 };
 
 class NearmemAssets : public ::testing::TestWithParam<Real> {};
@@ -68,7 +71,8 @@ void ExpectTheOraclesBits(const Model& model, const Dataset& data, int64_t count
   const auto oracle = testing::Outputs(model, data, count, "histogram", "", 2);
   ASSERT_TRUE(oracle.ok()) << oracle.status();
   int64_t products = 0;
-  for (const Node& node : model.graph().nodes) products += node.op == "Conv" || node.op == "Gemm";
+  for (const Node& node : model.graph().nodes)
+    products += node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul";
   for (const int bits : {4, 8, 16}) {
     int64_t spills = 0, layers = 0;
     const auto simulated = Simulated(model, data, count, bits, &spills, &layers);

@@ -68,7 +68,7 @@ std::vector<std::string> PlacesOfQuantizedNodes(const Model& model, const std::s
   if (!session.ok()) return {session.status().ToString()};
   std::vector<std::string> places;
   for (const NodePlacement& p : session->placement()) {
-    if (p.op != "Conv" && p.op != "Gemm") continue;
+    if (p.op != "Conv" && p.op != "Gemm" && p.op != "MatMul") continue;
     const std::string place = p.backend + "/" + p.isa;
     if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
   }

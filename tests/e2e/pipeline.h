@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Outputs(const Model& model, cons
                                                         const std::string& backend, const std::string& isa,
                                                         int num_threads);
 
-// The backend and instruction set of every Conv and Gemm, "exponent/avx512"; one entry when all agree.
+// The backend and instruction set of every Conv, Gemm and MatMul, "exponent/avx512"; one entry when all agree.
 std::vector<std::string> PlacesOfQuantizedNodes(const Model& model, const std::string& backend, const std::string& isa);
 
 // Runs `count` samples on exponent (every instruction set of this CPU, 1 and 2 threads), onednn-codebook where it was

@@ -257,6 +257,29 @@ TEST(Session, WindowsNeedNotFitIntoAnExtentOfOne) {
   EXPECT_EQ(session->outputs()[0].shape, (Shape{1, 1, 4, 3}));
 }
 
+TEST(Session, BeginsWithTheExtentsOfTheCalibrationData) {
+  GraphBuilder b;
+  b.Input("x", {-1, -2});
+  b.Add("Relu", {"x"}, {"y"});
+  b.Output("y");
+  SessionOptions options;
+  options.backends = {};
+  const auto input_of = [&](const std::string& recorded) {
+    b.graph.metadata["extent.M"] = recorded;
+    const absl::StatusOr<Model> model = Model::FromGraph(b.graph);
+    EXPECT_TRUE(model.ok()) << model.status();
+    const absl::StatusOr<Session> session = Session::Create(*model, options, Registry());
+    EXPECT_TRUE(session.ok()) << session.status();
+    return session.ok() ? session->inputs()[0].shape : Shape();
+  };
+  EXPECT_EQ(input_of("10"), (Shape{1, 10}));
+  // What no converter would write counts for nothing.
+  for (const char* nonsense : {"", "0", "-4", "ten", "99999999999999999999"})
+    EXPECT_EQ(input_of(nonsense), (Shape{1, 1}));
+  options.dimensions = {{"M", 6}, {"N", 2}};
+  EXPECT_EQ(input_of("10"), (Shape{2, 6}));
+}
+
 TEST(Session, ResizesDynamicExtentsAndOnlyThose) {
   Session session = MakeSession();
   ASSERT_TRUE(session.Resize({{"x", {3, 2, 2}}}).ok());

@@ -47,6 +47,31 @@ TEST_F(RunTest, RunTakesAnyBatchAndWritesOutputs) {
   EXPECT_EQ(y->shape, (Shape{2, 5}));
 }
 
+// Not every network runs at extents of 1, where a session would begin.
+TEST_F(RunTest, RunBeginsWithTheExtentsOfItsInputs) {
+  Graph graph;
+  graph.symbols = {"N", "W"};
+  Tensor x, y;
+  x.name = "x";
+  x.shape = {-1, 1, 8, -2};
+  y.name = "y";
+  graph.inputs = {graph.AddTensor(x)};
+  graph.outputs = {graph.AddTensor(y)};
+  Node pool{"pool", "AveragePool", {0}, {1}, {}};
+  pool.SetInts("kernel_shape", {2, 2});
+  pool.SetInts("strides", {2, 2});
+  graph.nodes.push_back(pool);
+  ASSERT_TRUE(WriteModelFile(graph, Path("wide.tally")).ok());
+  const std::vector<float> values(2 * 8 * 6, 1);
+  ASSERT_TRUE(WriteNpy(Path("wide.npy"), {values.data(), DType::kFloat32, {2, 1, 8, 6}}).ok());
+  const Ended ended = Tally({"run", Path("wide.tally"), "--backend", "reference", "--input", Path("wide.npy"),
+                             "--output", Path("narrow.npy")});
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const absl::StatusOr<NpyArray> narrow = ReadNpy(Path("narrow.npy"));
+  ASSERT_TRUE(narrow.ok()) << narrow.status();
+  EXPECT_EQ(narrow->shape, (Shape{2, 1, 4, 3}));
+}
+
 TEST_F(RunTest, RunNamesWhatIsWrongWithItsInputs) {
   const auto error = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments = {"run", Path("model.tally")};

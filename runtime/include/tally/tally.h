@@ -102,7 +102,8 @@ struct SessionOptions {
   // Shared by sessions that take turns, so that idle workers of one do not take the other's CPUs; then num_threads is
   // not read (runtime/core/thread_pool.h). Null: a pool of the session's own.
   std::shared_ptr<ThreadPool> thread_pool;
-  // Extents for dynamic dimensions by symbol name ("N", ...); others start at 1. Resize changes them.
+  // Extents for dynamic dimensions by symbol name ("N", ...); batches start at 1, others at what the calibration data
+  // had, or 1 where nothing is known. Resize changes them.
   std::vector<std::pair<std::string, int64_t>> dimensions;
   Tuning tuning = Tuning::kMeasure;
   double tuning_seconds = 0.5;  // of measuring in each planning, about; then rules decide

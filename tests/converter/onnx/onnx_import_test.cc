@@ -424,6 +424,42 @@ TEST(OnnxImport, SumOfManyIsAChainOfAdds) {
   EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({2}, {1, 2})}}), ElementsAre(3, 6));
 }
 
+// x + 10 when the condition holds, else x * 2; both branches read x from outside and a constant of their own.
+void AddIf(OnnxBuilder* b) {
+  onnx::NodeProto& node = b->Node("If", {"condition"}, {"y"});
+  for (const bool then : {true, false}) {
+    OnnxBuilder branch;
+    const std::string own = then ? "ten" : "two", result = then ? "sum" : "product";
+    branch.Floats(own, {1}, {then ? 10.0f : 2.0f}).Output(result);
+    branch.Node(then ? "Add" : "Mul", {"x", own}, {result});
+    *AddAttribute(node, then ? "then_branch" : "else_branch", onnx::AttributeProto::GRAPH).mutable_g() = branch.graph();
+  }
+}
+
+TEST(OnnxImport, IfWithAConstantConditionBecomesItsBranch) {
+  for (const bool condition : {true, false}) {
+    OnnxBuilder b;
+    b.Input("x", {-1, 2}).Output("y");
+    b.Initializer("condition", {}, onnx::TensorProto::BOOL).add_int32_data(condition);
+    AddIf(&b);
+    EXPECT_THAT(Evaluate(b, {{"x", FloatTensor({1, 2}, {3, 4})}}), condition ? ElementsAre(13, 14) : ElementsAre(6, 8));
+  }
+}
+
+// As exporters write it: a branch for every rank, of which the shape picks one.
+TEST(OnnxImport, IfWhoseConditionFollowsFromShapes) {
+  for (const int64_t extent : {2, 3}) {
+    OnnxBuilder b;
+    b.Input("x", {-1, extent}).Ints("one", {1}).Ints("expected", {3}).Output("y");
+    b.Node("Shape", {"x"}, {"shape"});
+    b.Node("Gather", {"shape", "one"}, {"extent"});
+    b.Node("Equal", {"extent", "expected"}, {"condition"});
+    AddIf(&b);
+    EXPECT_EQ(Evaluate(b, {{"x", FloatTensor({1, extent}, std::vector<float>(static_cast<size_t>(extent), 1))}}),
+              std::vector<float>(static_cast<size_t>(extent), extent == 3 ? 11.0f : 2.0f));
+  }
+}
+
 TEST(OnnxImport, ConstantOutputsAreCopiedByANode) {
   OnnxBuilder b;
   b.Input("x", {1}).Floats("c", {2}, {3, 4}).Output("y").Output("c");

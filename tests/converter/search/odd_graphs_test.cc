@@ -1,6 +1,7 @@
 // Graphs that the search must not stumble over.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -154,6 +155,50 @@ TEST(Convert, RoundsLayersToNearestThatAreTooWideForCovariances) {
   for (const TensorReport& t : result->report.tensors) {
     if (t.is_weight) {
       EXPECT_NE(t.reason.find("5000 columns are too many"), std::string::npos) << t.reason;
+    }
+  }
+}
+
+// ids [N,3] -> table [20,6] -> Gemm with a weight of its own, or the table itself.
+Graph TextNetwork(bool tied) {
+  Graph g;
+  g.name = "text";
+  g.symbols = {"N"};
+  const int ids = AddInput(&g, "ids", {-1, 3});
+  g.tensors[static_cast<size_t>(ids)].dtype = DType::kInt64;
+  std::vector<float> values(20 * 6);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i * i));
+  const int table = AddFloat(&g, "table", {20, 6}, values);
+  const int embedded = AddNode(&g, "Gather", "embedded", {table, ids});
+  std::reverse(values.begin(), values.end());
+  g.outputs = {AddNode(&g, "Gemm", "scores", {embedded, tied ? table : AddFloat(&g, "w", {20, 6}, values)})};
+  return g;
+}
+
+TEST(Convert, StoresTablesAsCodes) {
+  for (const bool tied : {false, true}) {
+    const Graph g = TextNetwork(tied);
+    std::vector<float> ids(40 * 3);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<float>(i * 7 % 20);
+    const auto data = DataOf(g, ids, 40, {});
+    ASSERT_TRUE(data.ok()) << data.status();
+    for (const bool keeps : {false, true}) {
+      ConvertOptions options = OneThread();
+      options.keep_int8 = options.keep_float = keeps;
+      const auto result = Convert(g, *data, nullptr, options, DefaultRegistry());
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_LE(result->report.weight_bits_mean, 4);
+      const Tensor& table = TensorOf(result->graph, "table");
+      EXPECT_TRUE(table.codes.has_value());
+      EXPECT_EQ(table.has_data, keeps);
+      EXPECT_EQ(table.int8.has_value(), keeps);
+      // With a product of its own it is rounded for that.
+      const TensorReport& report = result->report.tensors[0];
+      EXPECT_EQ(report.tensor, "table");
+      EXPECT_EQ(report.node, tied ? "scores" : "embedded");
+      EXPECT_EQ(report.reason.find("a table") != std::string::npos, !tied) << report.reason;
+      EXPECT_GT(report.output_errors.begin()->second, 0);
+      ASSERT_FALSE(result->graph.golden.empty());
     }
   }
 }

@@ -47,6 +47,40 @@ TEST(FindTargets, LeavesOutWhatHasNoConstantWeightOrNoActivation) {
   EXPECT_EQ(targets->activations[0].partners, std::vector<int>{0});
 }
 
+TEST(FindTargets, TakesTablesOfRows) {
+  Graph g;
+  const int ids = AddInput(&g, "ids", {2});
+  g.tensors[static_cast<size_t>(ids)].dtype = DType::kInt64;
+  const auto table = [&](const std::string& name, const Shape& shape) {
+    return AddFloat(&g, name, shape, std::vector<float>(12, 0.5f));
+  };
+  const int rows = table("rows", {3, 4}), tied = table("tied", {3, 4});
+  AddNode(&g, "Gather", "of_rows", {rows, ids});
+  AddNode(&g, "Gather", "again", {rows, ids});
+  AddNode(&g, "Gather", "of_columns", {table("columns", {3, 4}), ids});
+  LastNode(&g).SetInts("axis", {1});
+  AddNode(&g, "Gather", "of_values", {table("values", {12}), ids});
+  AddNode(&g, "Gather", "of_an_activation", {AddInput(&g, "x", {3, 4}), ids});
+  const int embedded = AddNode(&g, "Gather", "of_tied", {tied, ids});
+  AddNode(&g, "Gemm", "scores", {embedded, tied});
+  const auto targets = FindTargets(g);
+  ASSERT_TRUE(targets.ok()) << targets.status();
+  ASSERT_EQ(targets->weights.size(), 2u);
+  EXPECT_EQ(targets->weights[0].tensor, rows);
+  EXPECT_TRUE(targets->weights[0].nodes.empty());
+  EXPECT_EQ(targets->weights[0].lookups, (std::vector<int>{0, 1}));
+  EXPECT_EQ(targets->weights[0].reader(), 0);
+  EXPECT_EQ(targets->weights[1].tensor, tied);
+  EXPECT_EQ(targets->weights[1].nodes, std::vector<int>{6});
+  EXPECT_EQ(targets->weights[1].lookups, std::vector<int>{5});
+  for (const WeightTarget& w : targets->weights) EXPECT_FALSE(w.read_elsewhere);
+  ASSERT_EQ(targets->skipped.size(), 2u);
+  EXPECT_EQ(targets->skipped[0].node, 2);
+  EXPECT_EQ(targets->skipped[1].node, 3);
+  ASSERT_EQ(targets->activations.size(), 1u);
+  EXPECT_EQ(targets->activations[0].tensor, embedded);
+}
+
 TEST(FindTargets, KeepsTheFloatFormOfAWeightThatOthersRead) {
   Graph g;
   const int x = AddInput(&g, "x", {2, 4});
