@@ -73,6 +73,8 @@ bool Fill(const Machine& m, Mapping* map) {
   if (low < part.positions && low > m.shape.out_w) low -= low % m.shape.out_w;
   if (low < part.positions && low > map->lanes_p) low -= low % map->lanes_p;
   map->unit_positions = low;
+  // As many sets of positions as before, evenly filled: fewer in step skip more zeros.
+  map->lanes_p = static_cast<int>(CeilDiv(low, CeilDiv(low, map->lanes_p)));
   return true;
 }
 
@@ -123,18 +125,19 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
   const VaultPart part = PartOf(map, m.shape, 0);
   const double k = static_cast<double>(m.shape.k());
   const auto [groups, passes] = MostPasses(m, map);
-  const int64_t of_group = std::min(part.outputs, m.shape.outputs);
   const int64_t units = CeilDiv(part.positions, map.unit_positions);
-  const int64_t sets = CeilDiv(part.positions, map.lanes_p);
+  // A set of positions does not reach into the next unit.
+  const int64_t sets = part.positions / map.unit_positions * CeilDiv(map.unit_positions, map.lanes_p) +
+                       CeilDiv(part.positions % map.unit_positions, map.lanes_p);
+  const int64_t in_step = std::min<int64_t>(map.lanes_p, map.unit_positions);
   const int64_t tiles = CeilDiv(m.shape.k(), map.k_tile);
   const double step = static_cast<double>(CyclesPerStep(m.config, m.program, m.bits, map.lanes_k, map.lanes_p));
   double density = 1;
   if (m.config.lanes.skip_zeros && m.bits.non_negative) {
-    density = m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, map.lanes_p);
+    density = m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, in_step);
   }
   const double per_set = static_cast<double>(passes * sets);
-  const double lanes = static_cast<double>(std::min<int64_t>(map.lanes_k, of_group)) *
-                       static_cast<double>(std::min<int64_t>(map.lanes_p, part.positions));
+  const double results = static_cast<double>(part.outputs * part.positions);
   double compute = per_set * k * density * step;
   const int counters = CountersPerLane(m.program, m.bits.activation_exponent_bits, m.bits.weight_exponent_bits);
   if (m.program == LaneProgram::kBucketed) {
@@ -142,12 +145,11 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
     const double buckets = std::min(static_cast<double>((1 << m.bits.activation_exponent_bits) - 1), tile);
     compute += per_set * static_cast<double>(tiles) * buckets * (counters + 1) * m.config.lanes.lanes_per_multiplier;
     // The sorter has the windows of all positions to pass, twice, while the lanes count those before.
-    compute = std::max(compute, per_set * 2 * k * map.lanes_p / m.config.lanes.sorter_codes);
+    compute = std::max(compute, per_set * 2 * k * static_cast<double>(in_step) / m.config.lanes.sorter_codes);
   }
-  if (m.program == LaneProgram::kFolded) compute += per_set * counters * lanes / m.config.post.macs_per_cycle;
-  const double post =
-      per_set * lanes *
-      (1.0 / m.config.post.macs_per_cycle + (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
+  if (m.program == LaneProgram::kFolded) compute += counters * results / m.config.post.macs_per_cycle;
+  const double post = results * (1.0 / m.config.post.macs_per_cycle +
+                                 (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
 
   const bool tiled = tiles > 1;
   double weights = static_cast<double>(part.outputs) * k * m.bits.weight_bits / 8;
@@ -160,8 +162,7 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
                          m.bits.activation_bits / 8 * refetch;
   const double all = static_cast<double>(m.shape.groups * map.position_parts) * covered / static_cast<double>(groups);
   const double share = all / m.config.vaults();
-  const double outputs =
-      static_cast<double>(part.outputs * part.positions) * (m.output.written_bits + m.output.residual_bits) / 8;
+  const double outputs = results * (m.output.written_bits + m.output.residual_bits) / 8;
   MappingChoice choice{map, 0, weights + share + outputs};
   const double peak =
       static_cast<double>(m.dram.geometry.burst_bytes) / std::max(m.dram.timing.burst, m.dram.timing.ccd_s);

@@ -8,6 +8,7 @@
 
 #include "backends/nearmem/sim/dram_channel.h"
 #include "backends/nearmem/sim/dram_closed_form.h"
+#include "backends/nearmem/sim/rounding.h"
 
 namespace tally::nearmem {
 namespace {
@@ -227,7 +228,7 @@ class ClosedFormMemory final : public VaultMemory {
     c.writes = written_;
     const bool open = config_.controller.page_policy == PagePolicy::kOpen;
     const int64_t per_row = open ? config_.geometry.bursts_per_row : 1;
-    c.activates = c.row_misses = (total_ + per_row - 1) / per_row + (written_ + per_row - 1) / per_row;
+    c.activates = c.row_misses = CeilDiv(total_, per_row) + CeilDiv(written_, per_row);
     c.row_hits = total_ + written_ - c.activates;
     if (config_.controller.refresh == RefreshMode::kAllBank) c.refreshes = now / config_.timing.refi;
     c.active_cycles = std::min(now, static_cast<Cycle>(per_burst_ * static_cast<double>(total_ + written_)));
