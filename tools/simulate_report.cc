@@ -283,8 +283,9 @@ std::string SimulationCsv(const SimulationReport& report) {
   for (const NamedCycles& part : Parts(sample.cycles)) titles.push_back(absl::StrCat("cycles_", part.name));
   titles.push_back("energy_pj");
   for (const EnergyPart& part : sample.events) titles.push_back(absl::StrCat("energy_pj_", part.name));
-  titles.insert(titles.end(), {"energy_pj_flat", "dram_bytes", "weight_bytes", "activation_bytes", "padding_bytes",
-                               "link_bytes", "row_hit_rate", "macs_per_byte", "macs_per_cycle", "roof_macs_per_cycle"});
+  titles.insert(titles.end(),
+                {"energy_pj_flat", "dram_bytes", "weight_bytes", "activation_bytes", "padding_bytes", "link_bytes",
+                 "row_hit_rate", "lane_utilisation", "macs_per_byte", "macs_per_cycle", "roof_macs_per_cycle"});
   Table table(titles);
   for (size_t i = 0; i < report.compared.machines.size(); ++i) {
     const SimulatedMachine& machine = report.compared.machines[i];
@@ -310,8 +311,8 @@ std::string SimulationCsv(const SimulationReport& report) {
            {cost.bytes.dram(), cost.bytes.weights, cost.bytes.activations, cost.bytes.padding, cost.bytes.link}) {
         cells.push_back(absl::StrCat(bytes));
       }
-      for (const double value :
-           {RowHitRate(m.result.dram), roofline.macs_per_byte, roofline.macs_per_cycle, roofline.roof}) {
+      for (const double value : {RowHitRate(m.result.dram), roofline.utilisation, roofline.macs_per_byte,
+                                 roofline.macs_per_cycle, roofline.roof}) {
         cells.push_back(absl::StrCat(value));
       }
       table.Add(std::move(cells));
@@ -327,8 +328,10 @@ std::string SimulationTrace(const SimulationReport& report) {
   const auto name = [&](int thread, const char* text) {
     events.push_back({{"ph", "M"}, {"pid", 1}, {"tid", thread}, {"name", "thread_name"}, {"args", {{"name", text}}}});
   };
-  events.push_back(
-      {{"ph", "M"}, {"pid", 1}, {"name", "process_name"}, {"args", {{"name", report.model + " on " + report.machine.name}}}});
+  events.push_back({{"ph", "M"},
+                    {"pid", 1},
+                    {"name", "process_name"},
+                    {"args", {{"name", report.model + " on " + report.machine.name}}}});
   name(kLayers, "layers");
   name(kTracks, "slowest vault: lanes");
   name(kTracks + 1, "slowest vault: waiting");

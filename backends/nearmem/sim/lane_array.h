@@ -80,7 +80,7 @@ class LaneArray {
   std::vector<int8_t> signs_;
   std::vector<int32_t> nonzero_;  // weights of row k
   std::vector<int32_t> narrow_, shadow_;
-  bool spilled_ = false;  // some shadow is not zero
+  bool spilled_ = false;          // some shadow is not zero
   int64_t largest_mantissa_ = 0;  // of the weights
   std::vector<int32_t> read_;
 };

@@ -148,8 +148,8 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
     compute = std::max(compute, per_set * 2 * k * static_cast<double>(in_step) / m.config.lanes.sorter_codes);
   }
   if (m.program == LaneProgram::kFolded) compute += counters * results / m.config.post.macs_per_cycle;
-  const double post = results * (1.0 / m.config.post.macs_per_cycle +
-                                 (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
+  const double post =
+      results * (1.0 / m.config.post.macs_per_cycle + (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
 
   const bool tiled = tiles > 1;
   double weights = static_cast<double>(part.outputs) * k * m.bits.weight_bits / 8;

@@ -138,7 +138,9 @@ LayerResult Simulate(const LayerSimulator& simulator, const Case& c, int threads
   EXPECT_TRUE(result.ok()) << result.status();
   return *result;
 }
-LayerResult Simulate(const Accelerator& accelerator, const Case& c) { return Simulate(LayerSimulator(accelerator, c.layer), c); }
+LayerResult Simulate(const Accelerator& accelerator, const Case& c) {
+  return Simulate(LayerSimulator(accelerator, c.layer), c);
+}
 LayerResult Simulate(const Accelerator& accelerator, const Mapping& mapping, const Case& c) {
   return Simulate(LayerSimulator(accelerator, c.layer, mapping), c);
 }
@@ -328,7 +330,8 @@ TEST(Layer, ChosenMappingsHardlyEverLoseByMoreLanes) {
         EXPECT_LE(m.lanes_k * m.lanes_p, lanes);
         const double cycles = static_cast<double>(Simulate(simulator, c).cycles.total());
         if (before > 0) {
-          EXPECT_LE(cycles, 1.2 * before + RefreshOf(a.dram)) << "trial " << trial << ", " << lanes << " lanes, " << MappingText(m);
+          EXPECT_LE(cycles, 1.2 * before + RefreshOf(a.dram))
+              << "trial " << trial << ", " << lanes << " lanes, " << MappingText(m);
           log_sum += std::log(cycles / before);
           ++count;
         }

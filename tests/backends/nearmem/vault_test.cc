@@ -68,8 +68,8 @@ Cycle Stream(const DramConfig& dram, int fifo_bytes, DramMode mode, int64_t burs
   return *end;
 }
 
-// The memory's clock once ran ahead to the next refresh when all that was asked for had arrived, and whatever was written
-// or granted in between had to wait for it.
+// The memory's clock once ran ahead to the next refresh when all that was asked for had arrived, and whatever was
+// written or granted in between had to wait for it.
 TEST(VaultMemory, WhatComesLateIsServedAtOnce) {
   for (const char* name : {"hmc", "hbm2"}) {
     const DramConfig dram = Load(name).dram;
