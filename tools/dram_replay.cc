@@ -170,7 +170,8 @@ int Main(int argc, char** argv) {
   app.add_option("--json", o.json, "Report as JSON to this file; - is stdout");
   app.add_option("--commands", o.commands, "Every DRAM command, one a line: cycle command bank row; - is stdout");
   app.footer(absl::StrCat(
-      "Requests are offered in order, at most one per DRAM cycle. Cycles count until the last read has its data.\n"
+      "Requests are offered in order, at most one per DRAM cycle. Cycles count until the last read has its data and\n"
+      "the last write is taken over; drained_cycles until it is in its row.\n"
       "Energy by component in pJ, in two modes: per command, and flat per bit. All figures are simulated;\n"
       "docs/nearmem.md says how accurately.\n\n"
       "Presets: ",

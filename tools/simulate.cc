@@ -146,7 +146,8 @@ std::optional<LaneProgram> AskedProgram(const Options& options) {
 
 // Runs the model once and collects its layers.
 absl::StatusOr<std::vector<LayerRecord>> SimulateModel(const Options& options, const Model& model,
-                                                       const SimulationReport& report) {
+                                                       const SimulationReport& report,
+                                                       const std::function<void(double)>& progress) {
   TALLY_RETURN_IF_ERROR(CheckInputsCanBeMadeUp(model));
   nearmem::Options backend;
   backend.machines = report.compared.machines;
@@ -163,6 +164,7 @@ absl::StatusOr<std::vector<LayerRecord>> SimulateModel(const Options& options, c
   std::map<std::string, int64_t> elements;  // of every tensor that the run produced
   session.set_observer([&](const std::string&, const std::string& tensor, const TensorView& value) {
     elements[tensor] = TensorType{value.dtype, value.shape}.elements();
+    if (progress) progress(static_cast<double>(elements.size()) / static_cast<double>(model.graph().nodes.size()));
   });
   for (const TensorInfo& input : session.inputs()) {
     elements[input.name] = TensorType{input.dtype, input.shape}.elements();
@@ -210,7 +212,7 @@ absl::StatusOr<SimulationReport> Simulate(const Options& options, const Machine&
   report.compared = nearmem::Compare(machine, report.program, report.bits, report.dram_mode);
   report.config_hash = HashOf(ConfigText(options, machine, report));
   if (model != nullptr) {
-    TALLY_ASSIGN_OR_RETURN(report.layers, SimulateModel(options, *model, report));
+    TALLY_ASSIGN_OR_RETURN(report.layers, SimulateModel(options, *model, report, progress));
   } else {
     TALLY_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::Create(options.num_threads));
     TALLY_ASSIGN_OR_RETURN(report.layers, nearmem::SimulateNetwork(options.network, synthetic, report.compared.machines,
@@ -230,17 +232,17 @@ absl::StatusOr<std::vector<SweepPoint>> Sweep(const Options& options, const std:
   for (size_t i = 0; i < count; ++i) {
     Options changed = options;
     Machine changed_machine = machine;
-    SweepPoint point;
+    std::vector<std::pair<std::string, std::string>> at;
     size_t rest = i;
     for (const Axis& axis : axes) {
       const std::string& value = axis.values[rest % axis.values.size()];
       rest /= axis.values.size();
       TALLY_RETURN_IF_ERROR(SetAxis(axis.name, value, &changed, &changed_machine));
-      point.axes.emplace_back(axis.name, value);
+      at.emplace_back(axis.name, value);
     }
     progress->Update("sweep", static_cast<double>(i) / static_cast<double>(count));
-    TALLY_ASSIGN_OR_RETURN(point.report, Simulate(changed, changed_machine, model, nullptr));
-    points.push_back(std::move(point));
+    TALLY_ASSIGN_OR_RETURN(const SimulationReport report, Simulate(changed, changed_machine, model, nullptr));
+    points.push_back(MakeSweepPoint(std::move(at), report));
   }
   return points;
 }
@@ -251,8 +253,7 @@ Json SweepJson(const Options& options, const std::vector<SweepPoint>& points) {
   json["source"] = "simulated";
   json["sweep"] = Json::array();
   for (const SweepPoint& point : points) {
-    const Json whole = SimulationJson(point.report);
-    Json entry = {{"axes", Json::object()}, {"config_hash", whole["config_hash"]}, {"totals", whole["totals"]}};
+    Json entry = {{"axes", Json::object()}, {"config_hash", point.config_hash}, {"totals", point.totals}};
     for (const auto& [axis, value] : point.axes) entry["axes"][axis] = value;
     json["sweep"].push_back(std::move(entry));
   }

@@ -146,6 +146,19 @@ Json AreaJson(const SimulationReport& report, int machine) {
   return {{"total", lanes + sram + post}, {"lanes", lanes}, {"sram", sram}, {"post_processing", post}};
 }
 
+Json TotalsJson(const SimulationReport& report) {
+  Json json = Json::object();
+  for (const Comparison& c : report.compared.comparisons) {
+    const Ratios ratios = RatiosOf(report, c);
+    json[c.name] = {{"counting", TotalJson(report, c.counting)},
+                    {"int8", TotalJson(report, c.int8)},
+                    {"speedup", ratios.speedup},
+                    {"energy_ratio", ratios.energy},
+                    {"energy_ratio_flat", ratios.energy_flat}};
+  }
+  return json;
+}
+
 void AddEnergies(const std::vector<EnergyPart>& from, std::vector<EnergyPart>* to) {
   if (to->empty()) {
     *to = from;
@@ -200,15 +213,9 @@ Json SimulationJson(const SimulationReport& report) {
   json["bits"] = {{"weight_stored_bits_mean", report.bits.weight_bits_mean},
                   {"weight_exponent_bits_max", report.bits.weight_exponent_bits},
                   {"activation_exponent_bits_max", report.bits.activation_exponent_bits}};
+  json["totals"] = TotalsJson(report);
   json["area_mm2"] = Json::object();
-  json["totals"] = Json::object();
   for (const Comparison& c : report.compared.comparisons) {
-    const Ratios ratios = RatiosOf(report, c);
-    json["totals"][c.name] = {{"counting", TotalJson(report, c.counting)},
-                              {"int8", TotalJson(report, c.int8)},
-                              {"speedup", ratios.speedup},
-                              {"energy_ratio", ratios.energy},
-                              {"energy_ratio_flat", ratios.energy_flat}};
     json["area_mm2"][c.name] = {{"counting", AreaJson(report, c.counting)}, {"int8", AreaJson(report, c.int8)}};
   }
   json["layers"] = Json::array();
@@ -276,8 +283,9 @@ std::string SimulationCsv(const SimulationReport& report) {
   for (const NamedCycles& part : Parts(sample.cycles)) titles.push_back(absl::StrCat("cycles_", part.name));
   titles.push_back("energy_pj");
   for (const EnergyPart& part : sample.events) titles.push_back(absl::StrCat("energy_pj_", part.name));
-  titles.insert(titles.end(), {"energy_pj_flat", "dram_bytes", "weight_bytes", "activation_bytes", "padding_bytes",
-                               "link_bytes", "row_hit_rate", "macs_per_byte", "macs_per_cycle", "roof_macs_per_cycle"});
+  titles.insert(titles.end(),
+                {"energy_pj_flat", "dram_bytes", "weight_bytes", "activation_bytes", "padding_bytes", "link_bytes",
+                 "row_hit_rate", "lane_utilisation", "macs_per_byte", "macs_per_cycle", "roof_macs_per_cycle"});
   Table table(titles);
   for (size_t i = 0; i < report.compared.machines.size(); ++i) {
     const SimulatedMachine& machine = report.compared.machines[i];
@@ -303,8 +311,8 @@ std::string SimulationCsv(const SimulationReport& report) {
            {cost.bytes.dram(), cost.bytes.weights, cost.bytes.activations, cost.bytes.padding, cost.bytes.link}) {
         cells.push_back(absl::StrCat(bytes));
       }
-      for (const double value :
-           {RowHitRate(m.result.dram), roofline.macs_per_byte, roofline.macs_per_cycle, roofline.roof}) {
+      for (const double value : {RowHitRate(m.result.dram), roofline.utilisation, roofline.macs_per_byte,
+                                 roofline.macs_per_cycle, roofline.roof}) {
         cells.push_back(absl::StrCat(value));
       }
       table.Add(std::move(cells));
@@ -320,6 +328,10 @@ std::string SimulationTrace(const SimulationReport& report) {
   const auto name = [&](int thread, const char* text) {
     events.push_back({{"ph", "M"}, {"pid", 1}, {"tid", thread}, {"name", "thread_name"}, {"args", {{"name", text}}}});
   };
+  events.push_back({{"ph", "M"},
+                    {"pid", 1},
+                    {"name", "process_name"},
+                    {"args", {{"name", report.model + " on " + report.machine.name}}}});
   name(kLayers, "layers");
   name(kTracks, "slowest vault: lanes");
   name(kTracks + 1, "slowest vault: waiting");
@@ -349,6 +361,33 @@ std::string SimulationTrace(const SimulationReport& report) {
   return trace.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+SweepPoint MakeSweepPoint(std::vector<std::pair<std::string, std::string>> axes, const SimulationReport& report) {
+  SweepPoint point{std::move(axes), report.config_hash, TotalsJson(report), {}};
+  for (const Comparison& c : report.compared.comparisons) {
+    const SimulatedCost counting = TotalCost(report, c.counting), int8 = TotalCost(report, c.int8);
+    const Ratios ratios = RatiosOf(report, c);
+    std::vector<std::string> cells = {report.config_hash, report.model, report.machine.name,
+                                      LaneProgramName(report.program)};
+    for (const auto& [axis, value] : point.axes) cells.push_back(value);
+    const double tck = report.machine.dram.timing.tck_ns;
+    const auto lanes = [&](int m) {
+      return absl::StrCat(report.compared.machines[static_cast<size_t>(m)].config.lanes.lanes);
+    };
+    cells.insert(
+        cells.end(),
+        {absl::StrCat(report.bits.weight_bits_mean), absl::StrCat(report.machine.dram.peak_gb_s()), c.name,
+         lanes(c.counting), lanes(c.int8), absl::StrCat(counting.cycles.total()), absl::StrCat(int8.cycles.total()),
+         absl::StrCat(tck * static_cast<double>(counting.cycles.total())),
+         absl::StrCat(tck * static_cast<double>(int8.cycles.total())), absl::StrCat(ratios.speedup),
+         absl::StrFormat("%.0f", TotalEnergy(counting.events)), absl::StrFormat("%.0f", TotalEnergy(int8.events)),
+         absl::StrCat(ratios.energy), absl::StrFormat("%.0f", TotalEnergy(counting.flat)),
+         absl::StrFormat("%.0f", TotalEnergy(int8.flat)), absl::StrCat(ratios.energy_flat),
+         absl::StrCat(counting.bytes.dram()), absl::StrCat(int8.bytes.dram())});
+    point.rows.push_back(std::move(cells));
+  }
+  return point;
+}
+
 Table SweepTable(const std::vector<SweepPoint>& points) {
   std::vector<std::string> titles = {"config_hash", "model", "machine", "program"};
   for (const auto& [axis, value] : points[0].axes) titles.push_back(axis);
@@ -358,29 +397,7 @@ Table SweepTable(const std::vector<SweepPoint>& points) {
                  "int8_energy_pj_flat", "energy_ratio_flat", "dram_bytes", "int8_dram_bytes"});
   Table table(titles);
   for (const SweepPoint& point : points) {
-    const SimulationReport& report = point.report;
-    for (const Comparison& c : report.compared.comparisons) {
-      const SimulatedCost counting = TotalCost(report, c.counting), int8 = TotalCost(report, c.int8);
-      const Ratios ratios = RatiosOf(report, c);
-      std::vector<std::string> cells = {report.config_hash, report.model, report.machine.name,
-                                        LaneProgramName(report.program)};
-      for (const auto& [axis, value] : point.axes) cells.push_back(value);
-      const double tck = report.machine.dram.timing.tck_ns;
-      const auto lanes = [&](int m) {
-        return absl::StrCat(report.compared.machines[static_cast<size_t>(m)].config.lanes.lanes);
-      };
-      cells.insert(
-          cells.end(),
-          {absl::StrCat(report.bits.weight_bits_mean), absl::StrCat(report.machine.dram.peak_gb_s()), c.name,
-           lanes(c.counting), lanes(c.int8), absl::StrCat(counting.cycles.total()), absl::StrCat(int8.cycles.total()),
-           absl::StrCat(tck * static_cast<double>(counting.cycles.total())),
-           absl::StrCat(tck * static_cast<double>(int8.cycles.total())), absl::StrCat(ratios.speedup),
-           absl::StrFormat("%.0f", TotalEnergy(counting.events)), absl::StrFormat("%.0f", TotalEnergy(int8.events)),
-           absl::StrCat(ratios.energy), absl::StrFormat("%.0f", TotalEnergy(counting.flat)),
-           absl::StrFormat("%.0f", TotalEnergy(int8.flat)), absl::StrCat(ratios.energy_flat),
-           absl::StrCat(counting.bytes.dram()), absl::StrCat(int8.bytes.dram())});
-      table.Add(std::move(cells));
-    }
+    for (const std::vector<std::string>& row : point.rows) table.Add(row);
   }
   return table;
 }

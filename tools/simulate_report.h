@@ -47,11 +47,15 @@ std::string SimulationCsv(const SimulationReport& report);
 // waiting and post-processing.
 std::string SimulationTrace(const SimulationReport& report);
 
-// A point of a sweep: its axes, and a row per comparison.
+// A point of a sweep: its axes, and what its report comes to. Reports have too much of every layer to keep thousands.
 struct SweepPoint {
   std::vector<std::pair<std::string, std::string>> axes;
-  SimulationReport report;
+  std::string config_hash;
+  Json totals;                                 // as in SimulationJson
+  std::vector<std::vector<std::string>> rows;  // a row per comparison
 };
+SweepPoint MakeSweepPoint(std::vector<std::pair<std::string, std::string>> axes, const SimulationReport& report);
+// REQUIRES: at least one point.
 Table SweepTable(const std::vector<SweepPoint>& points);
 
 // FNV-1a, 64 bits, as hexadecimal digits.

@@ -97,6 +97,9 @@ LayerSimulator::LayerSimulator(const Accelerator& accelerator, const Layer& laye
       mappings_(
           MapLayer(accelerator.config, accelerator.dram, accelerator.program, layer.shape, layer.bits, layer.output)) {}
 
+LayerSimulator::LayerSimulator(const Accelerator& accelerator, const Layer& layer, const Mapping& mapping)
+    : accelerator_(accelerator), layer_(layer), mappings_({{mapping, 0, 0}}) {}
+
 LayerSimulator::Streams LayerSimulator::PackWeights(const LayerOperands& operands) const {
   Streams streams;
   if (accelerator_.program == LaneProgram::kMac) return streams;

@@ -65,6 +65,9 @@ class ResultSink {
 class LayerSimulator {
  public:
   LayerSimulator(const Accelerator& accelerator, const Layer& layer);
+  // Laid over it in one way that was chosen elsewhere, as for comparing machines under one mapping.
+  // REQUIRES: the mapping fits the machine's vaults and lanes.
+  LayerSimulator(const Accelerator& accelerator, const Layer& layer, const Mapping& mapping);
 
   const Accelerator& accelerator() const { return accelerator_; }
   const Layer& layer() const { return layer_; }

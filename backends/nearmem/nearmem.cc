@@ -30,6 +30,16 @@ std::vector<LayerRecord> Recorder::Take() {
 
 namespace {
 
+// The preset hmc; read once, as every node of a session asks for it.
+const absl::StatusOr<std::vector<SimulatedMachine>>& DefaultMachines() {
+  static const auto* machines =
+      new absl::StatusOr<std::vector<SimulatedMachine>>([]() -> absl::StatusOr<std::vector<SimulatedMachine>> {
+        TALLY_ASSIGN_OR_RETURN(const Machine machine, LoadAccelerator("hmc"));
+        return std::vector<SimulatedMachine>{{false, *machine.accelerator, machine.dram, DramMode::kEvent}};
+      }());
+  return *machines;
+}
+
 // The lane program that a node needs, or why there is none.
 absl::StatusOr<LaneProgram> ProgramFor(const Problem& problem, const std::optional<LaneProgram>& asked) {
   const auto refuse = [](const char* why) { return MakeError(ErrorId::kUnsupportedNode, why); };
@@ -73,7 +83,8 @@ class EpilogueSink final : public ResultSink {
 
 class NearmemNode final : public CompiledNode {
  public:
-  NearmemNode(Problem problem, const NodeContext& context, LaneProgram program, const Options& options)
+  NearmemNode(Problem problem, const NodeContext& context, LaneProgram program,
+              const std::vector<SimulatedMachine>& machines, const Options& options)
       : problem_(std::move(problem)),
         program_(program),
         name_(context.node.name),
@@ -82,7 +93,7 @@ class NearmemNode final : public CompiledNode {
         record_spans_(options.record_spans) {
     if (program == LaneProgram::kFolded) folded_.emplace(problem_.a, problem_.w);
     if (!problem_.is_empty) layer_ = LowerLayer(problem_, context, /*int8=*/false);
-    if (!problem_.is_empty && problem_.k > 0) Prepare(context, options);
+    if (!problem_.is_empty && problem_.k > 0) Prepare(context, machines);
     problem_.weights = nullptr;
   }
 
@@ -126,7 +137,7 @@ class NearmemNode final : public CompiledNode {
   std::string isa() const override { return "simulated"; }
 
  private:
-  void Prepare(const NodeContext& context, const Options& options) {
+  void Prepare(const NodeContext& context, const std::vector<SimulatedMachine>& machines) {
     operands_ = LowerOperands(problem_, layer_.shape);
     std::vector<uint8_t> codes;
     LayerOperands operands = operands_;
@@ -135,7 +146,7 @@ class NearmemNode final : public CompiledNode {
       UnpackBits(problem_.weights->packed.data(), problem_.w.stored_bits(), 0, codes.size(), codes.data());
       operands.weights = codes.data();
     }
-    for (const SimulatedMachine& machine : options.machines) {
+    for (const SimulatedMachine& machine : machines) {
       const Accelerator accelerator{machine.int8 ? LaneProgram::kMac : program_, machine.config, machine.dram,
                                     machine.dram_mode};
       simulators_.emplace_back(accelerator, machine.int8 ? LowerLayer(problem_, context, /*int8=*/true) : layer_);
@@ -187,12 +198,9 @@ class NearmemBackend final : public Backend {
     if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     TALLY_ASSIGN_OR_RETURN(Problem problem, MakeProblem(context));
     TALLY_ASSIGN_OR_RETURN(const LaneProgram program, ProgramFor(problem, options_.program));
-    Options options = options_;
-    if (options.machines.empty()) {
-      TALLY_ASSIGN_OR_RETURN(const Machine machine, LoadAccelerator("hmc"));
-      options.machines.push_back({false, *machine.accelerator, machine.dram, DramMode::kEvent});
-    }
-    return std::unique_ptr<CompiledNode>(new NearmemNode(std::move(problem), context, program, options));
+    if (options_.machines.empty() && !DefaultMachines().ok()) return DefaultMachines().status();
+    const std::vector<SimulatedMachine>& machines = options_.machines.empty() ? *DefaultMachines() : options_.machines;
+    return std::unique_ptr<CompiledNode>(new NearmemNode(std::move(problem), context, program, machines, options_));
   }
 
  private:

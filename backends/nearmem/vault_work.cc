@@ -248,7 +248,6 @@ int VaultWork::LoadFor(int64_t first_output, int lanes, int64_t first_k, int64_t
   load_begin_ = begin;
   load_end_ = end;
   weight_bits_ += (end - begin) * bits;
-  load_bytes_ += program_.loads.back().bursts * bursts_of_;
   events_.weight_writes += (end - begin) * bits * (bucketed_ ? mapping_.lanes_p : 1);
   const int load = static_cast<int>(program_.loads.size()) - 1;
   if (mapping_.weights_stay) resident_[Z(first_output - part_.first_output)] = load;
@@ -272,7 +271,6 @@ void VaultWork::EmitSteps(int64_t first_output, int lanes, int64_t positions, co
     const int64_t results = lanes * std::min<int64_t>(mapping_.lanes_p, positions - set * mapping_.lanes_p);
     if (mapping_.parked && tile > 0) events_.accumulator_reads += results * kSumBits;
     if (mapping_.parked && tile + 1 < tiles_) events_.accumulator_writes += results * kSumBits;
-    events_.busy_cycles += c.count;
     if (tile + 1 == tiles_) {
       if (accelerator_.program == LaneProgram::kFolded) {
         step.drain += CeilDiv(counters * results, post.macs_per_cycle);

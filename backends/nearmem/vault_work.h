@@ -22,7 +22,6 @@ class VaultWork {
   const LayerEvents& events() const { return events_; }
   // Of this vault; bits where payloads are not whole bytes.
   int64_t weight_bits() const { return weight_bits_; }
-  int64_t load_bytes() const { return load_bytes_; }
   // Activations that reach this vault, unit by unit, and how many vaults want the same.
   const std::vector<int64_t>& unit_bits() const { return unit_bits_; }
   int64_t covered_bits() const;
@@ -67,7 +66,7 @@ class VaultWork {
 
   VaultProgram program_;
   LayerEvents events_;
-  int64_t weight_bits_ = 0, load_bytes_ = 0;
+  int64_t weight_bits_ = 0;
   std::vector<int64_t> unit_bits_, unit_residual_bits_;
   int64_t output_bits_ = 0, written_bursts_ = 0;
   int64_t load_begin_ = -1, load_end_ = -1;  // codes of the last load

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/core/rounding.h"
+
 namespace tally::onednn {
 namespace {
 
@@ -11,8 +13,6 @@ constexpr double kMinProductsPerThread = 1 << 18;
 constexpr int64_t kChannelAlignment = 64;
 // Output pixels (or rows of a Gemm) of one step.
 constexpr int64_t kStepPixels = 256;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Splits the rows of `slice` into `bands`; false when a band would see nothing but padding.
 bool SplitRows(const Window2d& w, const Slice& slice, int64_t bands, std::vector<Slice>* out) {

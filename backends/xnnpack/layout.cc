@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/core/rounding.h"
+
 namespace tally::xnnpack {
 namespace {
 
@@ -14,8 +16,6 @@ namespace {
 constexpr int64_t kTileChannels = 16;
 constexpr int64_t kTilePositions = 64;
 constexpr int64_t kRun = 4096;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // to[c * to_stride + r] = from[r * from_stride + c].
 void Transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride) {

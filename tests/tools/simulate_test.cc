@@ -1,6 +1,8 @@
 // tally simulate: its report, its other forms, and how it ends when something is wrong.
 #include <fstream>
+#include <map>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/paths.h"
@@ -82,6 +84,11 @@ TEST(Simulate, ReportBytesDependOnNoThreadCountAndNoRun) {
   const std::string one = report("1");
   EXPECT_EQ(report("1"), one);
   EXPECT_EQ(report("3"), one);
+  const auto network = [](const char* threads) {
+    return Tally({"simulate", "--network", "transformer-base", "--seed", "7", "--json", "-", "--num_threads", threads})
+        .out;
+  };
+  EXPECT_EQ(network("1"), network("3"));
 }
 
 TEST(Simulate, WritesPageTraceAndRows) {
@@ -91,18 +98,65 @@ TEST(Simulate, WritesPageTraceAndRows) {
   ASSERT_EQ(ended.status, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("simulated"));
   EXPECT_THAT(ended.out, HasSubstr("iso_bandwidth"));
-  EXPECT_THAT(ReadText(html), HasSubstr("<svg"));
-  EXPECT_THAT(ReadText(html), HasSubstr("Roofline"));
-  const Json events = Json::parse(ReadText(trace))["traceEvents"];
-  int64_t spans = 0;
-  for (const Json& event : events) {
-    if (event["ph"] != "X") continue;
-    ++spans;
-    EXPECT_GE(event["ts"].get<double>(), 0);
-    EXPECT_GT(event["dur"].get<double>(), 0);
+  const std::string page = ReadText(html);
+  EXPECT_EQ(page.find("<script"), std::string::npos);
+  EXPECT_EQ(page.find("http"), std::string::npos) << "fetches something";
+  for (const char* heading : {"Roofline", "Energy of the network", "Cycles", "Energy"}) {
+    const size_t at = page.find(absl::StrCat("<h2>", heading, "</h2>"));
+    ASSERT_NE(at, std::string::npos) << heading;
+    EXPECT_LT(page.find("<svg", at), page.find("<h2>", at + 1)) << heading;
   }
-  EXPECT_GT(spans, 5);
   EXPECT_THAT(ReadText(csv), HasSubstr("config_hash,machine,program,lanes,layer"));
+}
+
+// The JSON array format of Chrome's trace viewer, as Perfetto imports it: metadata that names the process and every
+// thread, and complete events (ph X) with ts and dur in microseconds. Here no two of a track overlap, and they come in
+// order, so that none is nested in another or dropped.
+TEST(Simulate, TracesAreWellFormed) {
+  const std::string trace = testing::TempDir() + "/trace.json", model = Model();
+  ASSERT_EQ(Tally({"simulate", model, "--trace", trace}).status, 0);
+  const Json report = Tally({"simulate", model, "--json", "-"}).json();
+  const Json json = Json::parse(ReadText(trace));
+  std::map<int64_t, std::string> tracks;
+  std::map<int64_t, double> ends, durations;
+  std::string process;
+  double layers_us = 0;
+  for (const Json& event : json["traceEvents"]) {
+    ASSERT_TRUE(event["ph"].is_string() && event["pid"].is_number_integer() && event["name"].is_string()) << event;
+    EXPECT_EQ(event["pid"], 1);
+    if (event["ph"] == "M") {
+      ASSERT_TRUE(event["args"]["name"].is_string()) << event;
+      if (event["name"] == "process_name") {
+        process = event["args"]["name"];
+      } else {
+        EXPECT_EQ(event["name"], "thread_name");
+        EXPECT_TRUE(tracks.emplace(event["tid"].get<int64_t>(), event["args"]["name"]).second) << event;
+      }
+      continue;
+    }
+    ASSERT_EQ(event["ph"], "X") << event;
+    const int64_t track = event["tid"].get<int64_t>();
+    ASSERT_EQ(tracks.count(track), 1u) << event;
+    const double ts = event["ts"].get<double>(), dur = event["dur"].get<double>();
+    // Microseconds in double: the last digits of a begin and of the end before it may differ.
+    EXPECT_GE(ts, ends[track] - 1e-6) << event;
+    EXPECT_GT(dur, 0) << event;
+    ends[track] = ts + dur;
+    durations[track] += dur;
+    if (tracks[track] == "layers") layers_us += dur;
+  }
+  EXPECT_THAT(process, HasSubstr("model.tally on hmc"));
+  ASSERT_EQ(tracks.size(), 4u);
+  for (const auto& [track, name] : tracks) EXPECT_GT(durations[track], 0) << name;
+  // Layers follow each other without a gap and take the total; lanes and waiting share it, but for transfers.
+  const Json& counting = report["totals"]["iso_lane"]["counting"];
+  EXPECT_NEAR(layers_us, counting["ns"].get<double>() * 1e-3, 1e-6);
+  const double transfers_us = counting["cycles"]["link"].get<double>() * 0.8e-3;
+  double vault_us = 0;
+  for (const auto& [track, name] : tracks) {
+    if (name == "slowest vault: lanes" || name == "slowest vault: waiting") vault_us += durations[track];
+  }
+  EXPECT_NEAR(vault_us + transfers_us, layers_us, 1e-6);
 }
 
 TEST(Simulate, SweepsEveryCombinationWithItsHash) {

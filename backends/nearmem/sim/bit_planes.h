@@ -7,15 +7,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "backends/nearmem/sim/rounding.h"
+
 namespace tally::nearmem {
 
 inline constexpr int64_t kBlockCodes = 256;
 inline constexpr int64_t kPlaneBytes = kBlockCodes / 8;
 
 // Of `codes` codes; the last block is filled up with zeros.
-inline int64_t PlaneStreamBytes(int64_t codes, int bits) {
-  return (codes + kBlockCodes - 1) / kBlockCodes * bits * kPlaneBytes;
-}
+inline int64_t PlaneStreamBytes(int64_t codes, int bits) { return CeilDiv(codes, kBlockCodes) * bits * kPlaneBytes; }
 
 std::vector<uint8_t> PackPlanes(const uint8_t* codes, size_t count, int bits);
 // Codes first .. first + count - 1 of a stream.

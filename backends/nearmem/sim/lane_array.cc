@@ -1,6 +1,7 @@
 #include "backends/nearmem/sim/lane_array.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace tally::nearmem {
 
@@ -13,6 +14,7 @@ LaneArray::LaneArray(LaneProgram program, int counter_bits, int activation_expon
       max_(static_cast<int32_t>((int64_t{1} << (counter_bits - 1)) - 1)),
       min_(-max_ - 1),
       stride_(1 + static_cast<size_t>(CountersPerLane(program, activation_exponent_bits, weight_exponent_bits))) {
+  for (const int32_t m : w_mantissas_) largest_mantissa_ = std::max<int64_t>(largest_mantissa_, std::abs(m));
   const unsigned sign_bit = 1u << weight_exponent_bits;
   for (unsigned code = 0; code < 256; ++code) {
     const unsigned slot = code & (sign_bit - 1);
@@ -36,6 +38,7 @@ void LaneArray::Load(const uint8_t* codes, int64_t k, int lanes) {
   }
   narrow_.assign(width * stride_, 0);
   shadow_.assign(width * stride_, 0);
+  spilled_ = false;
 }
 
 void LaneArray::CountBucket(const Activation* begin, const Activation* end, LaneEvents* events) {
@@ -57,19 +60,29 @@ void LaneArray::CountBucket(const Activation* begin, const Activation* end, Lane
   }
 }
 
-void LaneArray::DrainBucket(int exponent, int64_t* acc, LaneEvents* events) {
+void LaneArray::DrainBucket(int exponent, int64_t count, int64_t* acc, LaneEvents* events) {
+  if (spilled_) {
+    for (size_t i = 0; i < narrow_.size(); ++i) narrow_[i] += shadow_[i];
+    std::fill(shadow_.begin(), shadow_.end(), 0);
+    spilled_ = false;
+  }
   const int64_t mantissa = a_mantissas_[static_cast<size_t>(exponent)];
-  const size_t width = static_cast<size_t>(lanes_);
-  for (size_t lane = 0; lane < width; ++lane) {
-    int32_t* narrow = narrow_.data() + lane * stride_ + 1;
-    int32_t* shadow = shadow_.data() + lane * stride_ + 1;
-    int64_t sum = 0;
-    for (size_t j = 0; j < w_count_; ++j) sum += int64_t{narrow[j] + shadow[j]} * w_mantissas_[j];
-    acc[lane] += mantissa * sum;
+  // No partial sum is larger than a bucket whose weights are all the largest.
+  const bool fits_int32 = count * largest_mantissa_ <= INT32_MAX;
+  int32_t* counters = narrow_.data() + 1;
+  for (int lane = 0; lane < lanes_; ++lane, counters += stride_) {
+    if (fits_int32) {
+      int32_t sum = 0;
+      for (size_t j = 0; j < w_count_; ++j) sum += counters[j] * w_mantissas_[j];
+      acc[lane] += mantissa * sum;
+    } else {
+      int64_t sum = 0;
+      for (size_t j = 0; j < w_count_; ++j) sum += int64_t{counters[j]} * w_mantissas_[j];
+      acc[lane] += mantissa * sum;
+    }
   }
   std::fill(narrow_.begin(), narrow_.end(), 0);
-  std::fill(shadow_.begin(), shadow_.end(), 0);
-  events->multiplies += static_cast<int64_t>(width * (w_count_ + 1));
+  events->multiplies += lanes_ * static_cast<int64_t>(w_count_ + 1);
 }
 
 int LaneArray::CountBuckets(const Activation* activations, size_t count, int64_t* acc, LaneEvents* events) {
@@ -80,7 +93,7 @@ int LaneArray::CountBuckets(const Activation* activations, size_t count, int64_t
     const Activation* next = begin;
     while (next != end && next->exponent == begin->exponent) ++next;
     CountBucket(begin, next, events);
-    DrainBucket(begin->exponent, acc, events);
+    DrainBucket(begin->exponent, next - begin, acc, events);
     begin = next;
   }
   events->updates += events->pairs - pairs_before;
@@ -89,7 +102,8 @@ int LaneArray::CountBuckets(const Activation* activations, size_t count, int64_t
 
 void LaneArray::Clear() {
   std::fill(narrow_.begin(), narrow_.end(), 0);
-  std::fill(shadow_.begin(), shadow_.end(), 0);
+  if (spilled_) std::fill(shadow_.begin(), shadow_.end(), 0);
+  spilled_ = false;
 }
 
 void LaneArray::CountFolded(const Activation* activations, size_t count, LaneEvents* events) {

@@ -59,13 +59,15 @@ class LaneArray {
     if (value > max_ || value < min_) {
       shadow_[counter] += narrow_[counter];
       narrow_[counter] = delta;
+      spilled_ = true;
       ++events->spills;
     } else {
       narrow_[counter] = value;
     }
   }
   void CountBucket(const Activation* begin, const Activation* end, LaneEvents* events);
-  void DrainBucket(int exponent, int64_t* acc, LaneEvents* events);
+  // `count`: activations in the bucket.
+  void DrainBucket(int exponent, int64_t count, int64_t* acc, LaneEvents* events);
 
   const size_t a_count_, w_count_;
   const std::vector<int32_t> a_mantissas_, w_mantissas_;
@@ -78,6 +80,8 @@ class LaneArray {
   std::vector<int8_t> signs_;
   std::vector<int32_t> nonzero_;  // weights of row k
   std::vector<int32_t> narrow_, shadow_;
+  bool spilled_ = false;          // some shadow is not zero
+  int64_t largest_mantissa_ = 0;  // of the weights
   std::vector<int32_t> read_;
 };
 

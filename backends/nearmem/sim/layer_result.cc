@@ -15,7 +15,6 @@ void LayerEvents::Add(const LayerEvents& o) {
   lanes.spills += o.lanes.spills;
   lanes.multiplies += o.lanes.multiplies;
   lane_steps += o.lane_steps;
-  busy_cycles += o.busy_cycles;
   weight_reads += o.weight_reads;
   weight_writes += o.weight_writes;
   activation_reads += o.activation_reads;

@@ -19,7 +19,6 @@ namespace tally::nearmem {
 struct LayerEvents {
   LaneEvents lanes;
   int64_t lane_steps = 0;                               // activations times the lanes that see them
-  int64_t busy_cycles = 0;                              // lane cycles of broadcasts, summed over vaults
   int64_t weight_reads = 0, weight_writes = 0;          // bits of SRAM
   int64_t activation_reads = 0, activation_writes = 0;  // bits; lists of the sorter too
   int64_t accumulator_reads = 0, accumulator_writes = 0;

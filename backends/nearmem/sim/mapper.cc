@@ -73,37 +73,83 @@ bool Fill(const Machine& m, Mapping* map) {
   if (low < part.positions && low > m.shape.out_w) low -= low % m.shape.out_w;
   if (low < part.positions && low > map->lanes_p) low -= low % map->lanes_p;
   map->unit_positions = low;
+  // As many sets of positions as before, evenly filled: fewer in step skip more zeros.
+  map->lanes_p = static_cast<int>(CeilDiv(low, CeilDiv(low, map->lanes_p)));
   return true;
+}
+
+struct LaneGrid {
+  int outputs, positions;
+};
+
+// Every grid that could be neither wider nor taller, whatever number the lanes are, and beside it the widest whose
+// weights come through the SRAM's port in one cycle. Lanes beyond a group's outputs and a vault's positions stay idle.
+std::vector<LaneGrid> LaneGrids(const Machine& m, int64_t vault_positions) {
+  std::vector<LaneGrid> grids;
+  const int lanes = m.config.lanes.lanes;
+  const int most = static_cast<int>(std::min<int64_t>(lanes, vault_positions));
+  for (int positions = 1; positions <= most;) {
+    const int outputs = static_cast<int>(std::min<int64_t>(lanes / positions, m.shape.outputs));
+    positions = std::min(most, lanes / outputs);  // as many as there is room for beside these outputs
+    grids.push_back({outputs, positions});
+    int narrow = outputs;
+    while (narrow > 1 && CyclesPerStep(m.config, m.program, m.bits, narrow, positions) > 1) --narrow;
+    if (narrow < outputs) grids.push_back({narrow, positions});
+    ++positions;
+  }
+  return grids;
+}
+
+// What the vault with the most passes has to do: outputs of how many groups, in how many passes of the lanes.
+struct Passes {
+  int64_t groups = 0, passes = 0;
+};
+Passes MostPasses(const Machine& m, const Mapping& map) {
+  Passes most;
+  for (int v = 0; v < map.output_parts; ++v) {
+    const VaultPart part = PartOf(map, m.shape, v);
+    const int64_t end = part.first_output + part.outputs;
+    Passes passes;
+    for (int64_t o = part.first_output; o < end;) {
+      const int64_t group_end = std::min(end, (o / m.shape.outputs + 1) * m.shape.outputs);
+      passes.passes += CeilDiv(group_end - o, map.lanes_k);
+      ++passes.groups;
+      o = group_end;
+    }
+    if (passes.passes > most.passes) most = passes;
+  }
+  return most;
 }
 
 MappingChoice Estimate(const Machine& m, const Mapping& map) {
   const VaultPart part = PartOf(map, m.shape, 0);
   const double k = static_cast<double>(m.shape.k());
-  const int64_t groups = std::min(m.shape.groups, CeilDiv(part.outputs, m.shape.outputs));
-  const int64_t of_group = std::min(part.outputs, m.shape.outputs);
-  const int64_t passes = groups * CeilDiv(of_group, map.lanes_k);
+  const auto [groups, passes] = MostPasses(m, map);
   const int64_t units = CeilDiv(part.positions, map.unit_positions);
-  const int64_t sets = CeilDiv(part.positions, map.lanes_p);
+  // A set of positions does not reach into the next unit.
+  const int64_t sets = part.positions / map.unit_positions * CeilDiv(map.unit_positions, map.lanes_p) +
+                       CeilDiv(part.positions % map.unit_positions, map.lanes_p);
+  const int64_t in_step = std::min<int64_t>(map.lanes_p, map.unit_positions);
   const int64_t tiles = CeilDiv(m.shape.k(), map.k_tile);
   const double step = static_cast<double>(CyclesPerStep(m.config, m.program, m.bits, map.lanes_k, map.lanes_p));
   double density = 1;
   if (m.config.lanes.skip_zeros && m.bits.non_negative) {
-    density = m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, map.lanes_p);
+    density = m.program == LaneProgram::kBucketed ? kDensity : 1 - std::pow(1 - kDensity, in_step);
   }
   const double per_set = static_cast<double>(passes * sets);
-  const double lanes = static_cast<double>(std::min<int64_t>(map.lanes_k, of_group)) *
-                       static_cast<double>(std::min<int64_t>(map.lanes_p, part.positions));
+  const double results = static_cast<double>(part.outputs * part.positions);
   double compute = per_set * k * density * step;
   const int counters = CountersPerLane(m.program, m.bits.activation_exponent_bits, m.bits.weight_exponent_bits);
   if (m.program == LaneProgram::kBucketed) {
     const double tile = k / static_cast<double>(tiles) * density;
     const double buckets = std::min(static_cast<double>((1 << m.bits.activation_exponent_bits) - 1), tile);
     compute += per_set * static_cast<double>(tiles) * buckets * (counters + 1) * m.config.lanes.lanes_per_multiplier;
+    // The sorter has the windows of all positions to pass, twice, while the lanes count those before.
+    compute = std::max(compute, per_set * 2 * k * static_cast<double>(in_step) / m.config.lanes.sorter_codes);
   }
-  if (m.program == LaneProgram::kFolded) compute += per_set * counters * lanes / m.config.post.macs_per_cycle;
+  if (m.program == LaneProgram::kFolded) compute += counters * results / m.config.post.macs_per_cycle;
   const double post =
-      per_set * lanes *
-      (1.0 / m.config.post.macs_per_cycle + (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
+      results * (1.0 / m.config.post.macs_per_cycle + (m.output.quantized ? 1.0 / m.config.post.quantizer_values : 0));
 
   const bool tiled = tiles > 1;
   double weights = static_cast<double>(part.outputs) * k * m.bits.weight_bits / 8;
@@ -114,11 +160,9 @@ MappingChoice Estimate(const Machine& m, const Mapping& map) {
   const double covered = static_cast<double>(groups * units) *
                          static_cast<double>(CoveredElements(m.shape, part.first_position, map.unit_positions)) *
                          m.bits.activation_bits / 8 * refetch;
-  const double all = static_cast<double>(m.shape.groups * m.shape.channels) * covered /
-                     static_cast<double>(groups * m.shape.channels) * map.position_parts;
+  const double all = static_cast<double>(m.shape.groups * map.position_parts) * covered / static_cast<double>(groups);
   const double share = all / m.config.vaults();
-  const double outputs =
-      static_cast<double>(part.outputs * part.positions) * (m.output.written_bits + m.output.residual_bits) / 8;
+  const double outputs = results * (m.output.written_bits + m.output.residual_bits) / 8;
   MappingChoice choice{map, 0, weights + share + outputs};
   const double peak =
       static_cast<double>(m.dram.geometry.burst_bytes) / std::max(m.dram.timing.burst, m.dram.timing.ccd_s);
@@ -147,8 +191,20 @@ VaultPart PartOf(const Mapping& mapping, const LayerShape& shape, int vault) {
     *count = std::min(all - *first, each);
   };
   VaultPart part;
-  slice(shape.all_outputs(), mapping.output_parts, vault % mapping.output_parts, &part.first_output, &part.outputs);
-  slice(shape.positions(), mapping.position_parts, vault / mapping.output_parts, &part.first_position, &part.positions);
+  const int parts = mapping.output_parts, output_part = vault % parts;
+  if (shape.groups % parts == 0) {
+    slice(shape.groups, parts, output_part, &part.first_output, &part.outputs);
+    part.first_output *= shape.outputs;
+    part.outputs *= shape.outputs;
+  } else if (parts % shape.groups == 0) {
+    // A part that had outputs of two groups would take a pass more than the others.
+    const int of_group = static_cast<int>(parts / shape.groups);
+    slice(shape.outputs, of_group, output_part % of_group, &part.first_output, &part.outputs);
+    part.first_output += output_part / of_group * shape.outputs;
+  } else {
+    slice(shape.all_outputs(), parts, output_part, &part.first_output, &part.outputs);
+  }
+  slice(shape.positions(), mapping.position_parts, vault / parts, &part.first_position, &part.positions);
   return part;
 }
 
@@ -187,20 +243,15 @@ std::vector<MappingChoice> MapLayer(const AcceleratorConfig& config, const DramC
                                     const LayerShape& shape, const OperandBits& bits, const OutputTraffic& output) {
   const Machine machine{config, dram, program, shape, bits, output};
   std::vector<MappingChoice> choices;
-  std::vector<int> splits;
-  for (int k = 1; k < config.lanes.lanes; k *= 2) splits.push_back(k);
-  splits.push_back(config.lanes.lanes);
   for (int parts = 1; parts <= config.vaults(); ++parts) {
     if (config.vaults() % parts != 0) continue;
-    for (const int lanes_k : splits) {
-      // More lanes for outputs than a group has stay idle.
-      if (lanes_k > 1 && lanes_k / 2 >= shape.outputs) continue;
+    for (const LaneGrid& grid : LaneGrids(machine, CeilDiv(shape.positions(), config.vaults() / parts))) {
       for (const bool parked : {false, true}) {
         Mapping map;
         map.output_parts = parts;
         map.position_parts = config.vaults() / parts;
-        map.lanes_k = lanes_k;
-        map.lanes_p = config.lanes.lanes / lanes_k;
+        map.lanes_k = grid.outputs;
+        map.lanes_p = grid.positions;
         map.parked = parked;
         if (Fill(machine, &map) && map.parked == parked) choices.push_back(Estimate(machine, map));
       }

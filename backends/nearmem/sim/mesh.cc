@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "backends/nearmem/sim/rounding.h"
+
 namespace tally::nearmem {
 namespace {
 
@@ -45,8 +47,8 @@ MeshTraffic Route(const NocConfig& noc, const std::vector<Multicast>& multicasts
     all += l;
     traffic.busiest_link = std::max(traffic.busiest_link, l);
   }
-  traffic.byte_hops = (all + vaults - 1) / vaults;
-  traffic.busiest_link = (traffic.busiest_link + vaults - 1) / vaults;
+  traffic.byte_hops = CeilDiv(all, vaults);
+  traffic.busiest_link = CeilDiv(traffic.busiest_link, vaults);
   return traffic;
 }
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 #include <vector>
 
 #include "backends/nearmem/sim/dram_channel.h"
 #include "backends/nearmem/sim/dram_closed_form.h"
+#include "backends/nearmem/sim/rounding.h"
 
 namespace tally::nearmem {
 namespace {
@@ -78,6 +80,7 @@ class EventMemory final : public VaultMemory {
     while (arrived_ < total_ || !writes_.empty() || writing_ > 0 || !channel_->idle()) {
       if (arrived_ == total_ && writes_.empty() && !flushed) {
         channel_->Flush();
+        channel_next_ = now_ + 1;
         flushed = true;
       }
       if (absl::Status status = Step(); !status.ok()) return status;
@@ -97,7 +100,15 @@ class EventMemory final : public VaultMemory {
   DramCounts CountsAt(Cycle now) const override { return channel_->CountsAt(now); }
 
  private:
+  // Goes on to the next cycle at which anything can happen and does what it allows. The clock stays there: what is
+  // granted or written before the cycle after that is still in time.
   absl::Status Step() {
+    Cycle next = channel_next_;
+    if (!window_.empty()) next = std::min(next, window_.front());
+    if (!grants_.empty()) next = std::min(next, grants_.front().at);
+    if (!writes_.empty()) next = std::min(next, writes_.front().at);
+    if (next == kNever) return absl::InternalError("the vault's memory has stopped with requests waiting");
+    now_ = std::max(next, now_ + 1);
     while (!grants_.empty() && grants_.front().at <= now_) {
       granted_ = std::max(granted_, grants_.front().reads);
       grants_.pop_front();
@@ -105,7 +116,8 @@ class EventMemory final : public VaultMemory {
     CollectArrivals();
     const bool offered = Offer();
     if (!channel_->idle()) busy_until_ = now_ + 1;
-    Cycle next = channel_->Tick(now_);
+    channel_next_ = channel_->Tick(now_);
+    if (offered) channel_next_ = now_ + 1;
     for (const DramCompletion& c : channel_->TakeCompletions()) {
       if (c.is_write) {
         --writing_;
@@ -113,15 +125,6 @@ class EventMemory final : public VaultMemory {
         window_[static_cast<size_t>(c.id - arrived_)] = c.done;
       }
     }
-    if (offered) {
-      next = now_ + 1;
-    } else {
-      if (!window_.empty() && window_.front() != kNever) next = std::min(next, std::max(window_.front(), now_ + 1));
-      if (!grants_.empty()) next = std::min(next, std::max(grants_.front().at, now_ + 1));
-      if (!writes_.empty()) next = std::min(next, std::max(writes_.front().at, now_ + 1));
-    }
-    if (next == kNever) return absl::InternalError("the vault's memory has stopped with requests waiting");
-    now_ = next;
     return absl::OkStatus();
   }
 
@@ -178,8 +181,9 @@ class EventMemory final : public VaultMemory {
   size_t reading_ = 0, arriving_ = 0;  // segments
   int64_t writing_ = 0;                // taken, not completed
   Cycle last_arrival_ = 0;
-  Cycle busy_until_ = 0;  // the last command
-  Cycle now_ = 0;
+  Cycle busy_until_ = 0;    // the last command
+  Cycle channel_next_ = 0;  // when the channel can go on by itself
+  Cycle now_ = -1;
 };
 
 // One server: a burst takes the closed form's share, the first one the latency as well.
@@ -198,9 +202,9 @@ class ClosedFormMemory final : public VaultMemory {
     return static_cast<int>(segments_.size()) - 1;
   }
   void Grant(int segment, Cycle at) override { grants_.push_back({segments_[static_cast<size_t>(segment)].end, at}); }
-  void Write(int64_t, int64_t bursts, Cycle at) override {
+  void Write(int64_t first, int64_t bursts, Cycle at) override {
     written_ += bursts;
-    free_ = std::max(free_, static_cast<double>(at)) + per_burst_ * static_cast<double>(bursts);
+    writes_.push_back({first, bursts, at});
   }
 
   absl::StatusOr<Cycle> Arrival(int segment) override {
@@ -209,6 +213,7 @@ class ClosedFormMemory final : public VaultMemory {
   }
   absl::StatusOr<Cycle> Finish() override {
     while (served_ < static_cast<int>(segments_.size())) Serve();
+    ServeWrites(std::numeric_limits<double>::infinity());
     const Cycle reads = segments_.empty() ? 0 : segments_.back().arrival;
     return std::max(reads, static_cast<Cycle>(std::ceil(free_)));
   }
@@ -223,7 +228,7 @@ class ClosedFormMemory final : public VaultMemory {
     c.writes = written_;
     const bool open = config_.controller.page_policy == PagePolicy::kOpen;
     const int64_t per_row = open ? config_.geometry.bursts_per_row : 1;
-    c.activates = c.row_misses = (total_ + per_row - 1) / per_row + (written_ + per_row - 1) / per_row;
+    c.activates = c.row_misses = CeilDiv(total_, per_row) + CeilDiv(written_, per_row);
     c.row_hits = total_ + written_ - c.activates;
     if (config_.controller.refresh == RefreshMode::kAllBank) c.refreshes = now / config_.timing.refi;
     c.active_cycles = std::min(now, static_cast<Cycle>(per_burst_ * static_cast<double>(total_ + written_)));
@@ -231,6 +236,15 @@ class ClosedFormMemory final : public VaultMemory {
   }
 
  private:
+  // Those that come before the server takes what is due from `due` on.
+  void ServeWrites(double due) {
+    for (; !writes_.empty(); writes_.pop_front()) {
+      const double at = static_cast<double>(writes_.front().at);
+      if (at > std::max(free_, due)) return;
+      free_ = std::max(free_, at) + per_burst_ * static_cast<double>(writes_.front().bursts);
+    }
+  }
+
   // The next segment: what the FIFO holds may come before the grant.
   void Serve() {
     Segment& s = segments_[static_cast<size_t>(served_)];
@@ -242,6 +256,7 @@ class ClosedFormMemory final : public VaultMemory {
     }
     const double reads = static_cast<double>(s.end - begin);
     const double early = std::min(reads, static_cast<double>(fifo_));
+    ServeWrites(static_cast<double>(granted) - per_read_ * early);
     const double finish =
         std::max(free_ + per_read_ * reads, static_cast<double>(granted) + per_read_ * (reads - early));
     free_ = finish;
@@ -258,6 +273,7 @@ class ClosedFormMemory final : public VaultMemory {
   Cycle latency_;
   std::vector<Segment> segments_;
   std::deque<PendingGrant> grants_;
+  std::deque<PendingWrite> writes_;
   int64_t total_ = 0, written_ = 0;
   int served_ = 0;
   double free_ = 0;

@@ -68,6 +68,35 @@ Cycle Stream(const DramConfig& dram, int fifo_bytes, DramMode mode, int64_t burs
   return *end;
 }
 
+// The memory's clock once ran ahead to the next refresh when all that was asked for had arrived, and whatever was
+// written or granted in between had to wait for it.
+TEST(VaultMemory, WhatComesLateIsServedAtOnce) {
+  for (const char* name : {"hmc", "hbm2"}) {
+    const DramConfig dram = Load(name).dram;
+    for (const DramMode mode : {DramMode::kEvent, DramMode::kClosedForm}) {
+      const absl::StatusOr<std::unique_ptr<VaultMemory>> memory = MakeVaultMemory(dram, 4096, mode);
+      ASSERT_TRUE(memory.ok()) << memory.status();
+      const int first = (*memory)->AddReads(Region::kActivations, 0, 8);
+      const int second = (*memory)->AddReads(Region::kWeights, 0, 4096 / dram.geometry.burst_bytes + 100);
+      (*memory)->Grant(first, 0);
+      const absl::StatusOr<Cycle> early = (*memory)->Arrival(first);
+      ASSERT_TRUE(early.ok()) << early.status();
+      EXPECT_LT(*early, 200) << name;
+      // Of the second segment, 100 bursts do not fit the FIFO and come from the grant on.
+      (*memory)->Grant(second, 1000);
+      const absl::StatusOr<Cycle> late = (*memory)->Arrival(second);
+      ASSERT_TRUE(late.ok()) << late.status();
+      EXPECT_GT(*late, 1000 + 100 * dram.timing.burst - 1) << name;
+      EXPECT_LT(*late, 1000 + 100 * dram.timing.burst + 200) << name;
+      (*memory)->Write(0, 4, 2500);
+      const absl::StatusOr<Cycle> end = (*memory)->Finish();
+      ASSERT_TRUE(end.ok()) << end.status();
+      EXPECT_GT(*end, 2500) << name;
+      EXPECT_LT(*end, 2700) << name;
+    }
+  }
+}
+
 // 3 %: start and end, and where refreshes fall.
 TEST(VaultMemory, EventAndClosedFormAgreeOnStreams) {
   for (const char* name : {"hmc", "hbm2"}) {
@@ -154,6 +183,39 @@ TEST(Vault, PartsAddUpAndNothingIsFasterThanItsWork) {
       Cycle covered = 0;
       for (const VaultSpan& s : spans) covered += s.track == VaultSpan::Track::kPost ? 0 : s.end - s.begin;
       EXPECT_EQ(covered, c.total());
+    }
+  }
+}
+
+// Everything one after the other is the slowest that a vault may be: each segment with the latency of its first burst,
+// bursts at half the bus's rate, as streams in one row of one bank group have them, and every refresh in full.
+TEST(Vault, NothingIsSlowerThanOneThingAfterTheOther) {
+  std::mt19937 rng(94);
+  const Machine hmc = Load("hmc"), hbm = Load("hbm2");
+  for (int trial = 0; trial < 200; ++trial) {
+    const Machine& machine = trial % 3 == 0 ? hbm : hmc;
+    const DramTiming& t = machine.dram.timing;
+    const VaultProgram program = RandomProgram(&rng);
+    int64_t lane_cycles = 0, bursts = 0, segments = 0;
+    for (const VaultStep& s : program.steps) {
+      lane_cycles += s.count + s.spill + s.drain + s.post;
+      bursts += s.write_bursts;
+      segments += s.write_bursts > 0;
+    }
+    for (const VaultLoad& l : program.loads) bursts += l.bursts;
+    for (const VaultUnit& u : program.units) {
+      bursts += u.share_bursts;
+      lane_cycles += u.noc_cycles;
+    }
+    segments += static_cast<int64_t>(program.loads.size() + program.units.size());
+    const Cycle latency = t.wr + t.cwl + t.rp + t.rcd_read + t.cl + t.burst;
+    const Cycle serial = lane_cycles * machine.accelerator->lanes.clock_divider + segments * latency +
+                         2 * bursts * std::max(t.burst, t.ccd_l);
+    const Cycle refreshes = (1 + serial / (t.refi - t.rfc - t.rp)) * (t.rfc + t.rp + t.ras);
+    for (const DramMode mode : {DramMode::kEvent, DramMode::kClosedForm}) {
+      const absl::StatusOr<VaultResult> result = RunVault(*machine.accelerator, machine.dram, mode, program, nullptr);
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_LE(result->cycles.total(), serial + refreshes) << "trial " << trial;
     }
   }
 }
