@@ -376,6 +376,7 @@ TEST(ShapeInput, EveryExactBackendFollowsTheValueAndKeepsItsBits) {
     SessionOptions options;
     options.backends = {backend};
     options.num_threads = 2;
+    options.tuning = Tuning::kRules;  // bits are looked at, not speed
     absl::StatusOr<Session> expected = Session::Create(expected_model, options);
     if (CodeOf(expected.status()) == "TLY-E0606") continue;  // it wants a form that these weights lack
     ASSERT_TRUE(expected.ok()) << expected.status();
@@ -457,6 +458,43 @@ TEST(ShapeInput, HostileValuesAreRefusedOrRun) {
     EXPECT_GT(ran, 10);
     EXPECT_GT(refused, 10);
   }
+}
+
+TEST(ShapeInput, HostileFloatsAreRefusedOrRun) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kHostile[] = {
+      std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 0, -1, 2, 1e-38f, 3e38f};
+  LoadModelOptions options;
+  options.limits.tensor_bytes = 1 << 16;
+  GraphBuilder range;
+  range.Input("start", {}).Input("limit", {}).Input("delta", {});
+  range.Add("Range", {"start", "limit", "delta"}, {"y"});
+  range.Output("y");
+  Session ranges = SessionOf(Saved(range.graph, options));
+  GraphBuilder resize;
+  resize.Input("x", {4}).Input("scales", {1});
+  resize.Add("Resize", {"x", "scales"}, {"y"});
+  resize.Output("y");
+  Session resizes = SessionOf(Saved(resize.graph, options));
+  int ran = 0, refused = 0;
+  const auto run = [&](Session& session, const std::vector<NamedView>& inputs) {
+    const absl::Status status = session.Run(inputs, {});
+    (status.ok() ? ran : refused) += 1;
+    const std::string code = CodeOf(status);
+    EXPECT_TRUE(status.ok() || code == "TLY-E0309" || code == "TLY-E0316" || code == "TLY-E0503") << status;
+  };
+  for (const float& a : kHostile) {
+    run(resizes, {{"x", {kX.data(), DType::kFloat32, {4}}}, {"scales", {&a, DType::kFloat32, {1}}}});
+    for (const float& b : kHostile) {
+      for (const float& c : kHostile) {
+        run(ranges, {{"start", {&a, DType::kFloat32, {}}},
+                     {"limit", {&b, DType::kFloat32, {}}},
+                     {"delta", {&c, DType::kFloat32, {}}}});
+      }
+    }
+  }
+  EXPECT_GT(ran, 100);
+  EXPECT_GT(refused, 100);
 }
 
 TEST(CApi, PreparesForValues) {
