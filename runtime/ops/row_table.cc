@@ -15,6 +15,8 @@ extern const RowKernels kRowNeon;
 #endif
 static const RowKernels kRowBaseline = {Finish, EncodeBlocks, EncodeUniformRow, Max};
 
+const RowKernels& BaselineRows() { return kRowBaseline; }
+
 const IsaTable<RowKernels>& RowKernelTable() {
   static const IsaTable<RowKernels> kernels = {
 #ifdef TALLY_HAVE_AVX512
