@@ -85,6 +85,7 @@ TEST_P(Assets, ConvertedModelsGiveTheSameBitsEverywhere) {
   ConvertOptions options;
   options.weight_bits = 4;
   options.activation_bits = 5;
+  options.rounding = Rounding::kNearest;  // fast, and any codes will do
   absl::StatusOr<Model> model = testing::ConvertModel(onnx, calibration, real.calibration_samples, options);
   ASSERT_TRUE(model.ok()) << model.status();
   ExpectNothingStaysFloat(model->graph());
