@@ -208,8 +208,9 @@ void AddRun(CLI::App* app, Action* action) {
   sub->add_option("model", o->model, "A .tally or .onnx file")->required();
   AddList(sub, "--backend", &o->backends,
           "One session: a, or a+b in order of preference [exponent; xnnpack for .onnx]");
-  AddList(sub, "--input", &o->inputs, "NAME=FILE.npy; any batch where the batch is dynamic");
-  AddList(sub, "--output", &o->outputs, "NAME=FILE.npy; without it a summary is printed");
+  AddList(sub, "--input", &o->inputs, "NAME=FILE.npy, or FILE.npy for the only input; any batch where it is dynamic");
+  AddList(sub, "--output", &o->outputs,
+          "NAME=FILE.npy, or FILE.npy for the only output; without it a summary is printed");
   AddThreads(sub, &o->num_threads);
   sub->add_flag(
       "--explain", o->explain,

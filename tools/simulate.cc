@@ -162,9 +162,11 @@ absl::StatusOr<std::vector<LayerRecord>> SimulateModel(const Options& options, c
   TALLY_ASSIGN_OR_RETURN(Session session, Session::Create(model, session_options, registry));
   const RunBuffers buffers(session, model);
   std::map<std::string, int64_t> elements;  // of every tensor that the run produced
+  size_t produced = 0, all = 0;
+  for (const Node& node : model.graph().nodes) all += node.outputs.size();
   session.set_observer([&](const std::string&, const std::string& tensor, const TensorView& value) {
     elements[tensor] = TensorType{value.dtype, value.shape}.elements();
-    if (progress) progress(static_cast<double>(elements.size()) / static_cast<double>(model.graph().nodes.size()));
+    if (progress) progress(static_cast<double>(++produced) / static_cast<double>(all));
   });
   for (const TensorInfo& input : session.inputs()) {
     elements[input.name] = TensorType{input.dtype, input.shape}.elements();

@@ -133,9 +133,10 @@ void AddVerify(CLI::App* app, Action* action) {
   AddThreads(sub, &o->num_threads);
   sub->add_option("--json", o->json, "Also write the verdicts as JSON; - is stdout");
   sub->footer(
-      "The converter stores a few inputs with the outputs that exact backends must give. exponent, onednn-codebook "
-      "and\n"
-      "histogram must reproduce them bit for bit (else exit status 1); for the others the SQNR is shown.\n"
+      "The converter stores a few inputs with the outputs that exact backends must give. exponent,\n"
+      "onednn-codebook, histogram and nearmem must reproduce them bit for bit (else exit status 1); for the others "
+      "the\n"
+      "SQNR is shown.\n"
       "\n"
       "Example:\n"
       "  tally verify net.tally");

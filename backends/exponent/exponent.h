@@ -33,8 +33,8 @@ TALLY_API absl::StatusOr<ExponentKernel> ParseExponentKernel(const std::string& 
 
 struct ExponentOptions {
   ExponentKernel kernel = ExponentKernel::kAuto;
-  // A node with fewer products leaves the other threads alone: waking them takes some ten microseconds, several times
-  // per node, and so many products take about as long.
+  // Each thread gets at least so many products; a node with fewer than twice as many runs on one. Waking the others
+  // takes some ten microseconds, several times per node, and so many products take about as long.
   double products_per_thread = 4e6;
   // How far ahead of what is multiplied a stream of weights is asked for, in bytes; 0 leaves it to the hardware, which
   // on Zen 4 reads as fast from memory, and a tenth faster from the cache.

@@ -254,9 +254,12 @@ class LookupConv : public LookupNode {
     const size_t sums = kLookupLanes * transposed_stride();
     narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
     wide_ = plan_.Add(product_.wide() ? parts_ : 0, sums * sizeof(int64_t), &wide_stride_);
-    transposed_ =
-        plan_.Add(parts_, sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t)), &transposed_part_stride_);
+    const size_t transposed = sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t));
+    transposed_ = plan_.Add(FinishesOutputs() ? 0 : parts_, transposed, &transposed_part_stride_);
   }
+
+  // Whether sums, outputs in lanes, become results before they are transposed. A residual lies in the results' order.
+  bool FinishesOutputs() const { return FinishesInKernel(product_) && !problem_.epilogue.has_residual; }
 
   // Elements of a row of transposed sums, in whole vectors.
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
@@ -354,8 +357,7 @@ class LookupConv : public LookupNode {
     const Correction correction = OutputCorrection(output);
     const size_t element = (n * problem_.outputs + output) * positions_ + first;
     const EpilogueRow epilogue = problem_.epilogue.Row(args, output, 0, element);
-    // A residual lies in the order of the results.
-    const bool finishes = FinishesInKernel(product_) && epilogue.residual == nullptr;
+    const bool finishes = FinishesOutputs();
     Sums all;
     all.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     all.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);

@@ -65,7 +65,7 @@ class ResultSink {
 class LayerSimulator {
  public:
   LayerSimulator(const Accelerator& accelerator, const Layer& layer);
-  // Laid over it in one way that was chosen elsewhere, as for comparing machines under one mapping.
+  // Laid over it in one given way, for tests of machines under one mapping.
   // REQUIRES: the mapping fits the machine's vaults and lanes.
   LayerSimulator(const Accelerator& accelerator, const Layer& layer, const Mapping& mapping);
 

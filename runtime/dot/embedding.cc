@@ -38,17 +38,19 @@ class EmbeddingNode : public CompiledNode {
     indices.data = args.inputs[1];
     TALLY_RETURN_IF_ERROR(CheckGatherIndices(indices, rows_));
     float* out = static_cast<float*>(args.outputs[0]);
-    ParallelFor(
-        args.pool, static_cast<size_t>(ElementsOf(indices.shape)), TileFor(width_), [&](size_t begin, size_t end) {
-          for (size_t i = begin; i < end; ++i) {
-            const int64_t index = indices.dtype == DType::kInt64 ? indices.as<int64_t>()[i] : indices.as<int32_t>()[i];
-            DecodeRow(static_cast<size_t>(index < 0 ? index + rows_ : index), out + i * width_);
-          }
-        });
+    ParallelFor(args.pool, static_cast<size_t>(ElementsOf(indices.shape)), TileFor(width_ + values_.size()),
+                [&](size_t begin, size_t end) {
+                  for (size_t i = begin; i < end; ++i) {
+                    const int64_t index =
+                        indices.dtype == DType::kInt64 ? indices.as<int64_t>()[i] : indices.as<int32_t>()[i];
+                    DecodeRow(static_cast<size_t>(index < 0 ? index + rows_ : index), out + i * width_);
+                  }
+                });
     return absl::OkStatus();
   }
 
-  size_t resident_weight_bytes() const override { return table_.size() + scales_.size() * sizeof(float); }
+  // The table is the graph's.
+  size_t resident_weight_bytes() const override { return scales_.size() * sizeof(float); }
   std::string kernel() const override { return "embedding"; }
   std::string isa() const override { return "baseline"; }
 

@@ -280,14 +280,21 @@ absl::Status Session::Impl::Run(const std::vector<NamedView>& inputs, const std:
   if (getpid() != pid) {
     return MakeError(ErrorId::kAfterFork, "the session was created before fork(); its threads do not exist here");
   }
+  const bool has_deadline = run_options.deadline != Clock::time_point::max();
   if (!plan->shape_inputs.empty()) {
+    // Planning may take longer than the run, and would drop a good plan for nothing.
+    if (run_options.cancellation != nullptr && run_options.cancellation->cancelled()) {
+      return MakeError(ErrorId::kCancelled, "cancelled before planning");
+    }
+    if (has_deadline && Clock::now() >= run_options.deadline) {
+      return MakeError(ErrorId::kDeadline, "deadline passed before planning");
+    }
     TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, PlanForValues(*plan, inputs));
     if (next != nullptr) Adopt(std::move(next));
   }
   TALLY_RETURN_IF_ERROR(BindInputs(inputs));
   TALLY_RETURN_IF_ERROR(BindOutputs(outputs));
   ScopedFpEnvironment environment;
-  const bool has_deadline = run_options.deadline != Clock::time_point::max();
   for (size_t s = 0; s < plan->steps.size(); ++s) {
     if (run_options.cancellation != nullptr && run_options.cancellation->cancelled()) {
       return MakeError(ErrorId::kCancelled, absl::StrCat("cancelled before step ", s, " of ", plan->steps.size()));
@@ -345,8 +352,14 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
     if (impl->pool == nullptr) {
       TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
     }
-    TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> plan, impl->MakePlan(symbol_values, {}));
-    impl->Adopt(std::move(plan));
+    absl::StatusOr<std::unique_ptr<Plan>> plan = impl->MakePlan(symbol_values, {});
+    if (!plan.ok() && options.dimensions.empty()) {
+      // What a file records is a wish: where it does not fit, a session begins as one of a file that records nothing.
+      absl::StatusOr<std::unique_ptr<Plan>> small = impl->MakePlan(std::vector<int64_t>(graph.symbols.size(), 1), {});
+      if (small.ok()) plan = std::move(small);
+    }
+    if (!plan.ok()) return plan.status();
+    impl->Adopt(*std::move(plan));
     return Session(std::move(impl));
   });
 }

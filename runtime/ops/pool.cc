@@ -1,5 +1,7 @@
 // Pools. MaxPool and GlobalMaxPool give NaN where their window holds one; a window entirely in the padding (dilated
-// windows at an edge) gives -inf, an average over none 0. Averages add kernel row, kernel column ascending and divide.
+// windows at an edge) gives -inf, an average over none 0. Which of two zeros, or of two NaNs, a maximum gives depends
+// on the shape alone: rows of the window are compared first, or columns. Averages add kernel row, kernel column
+// ascending and divide.
 #include <limits>
 
 #include "format/error.h"

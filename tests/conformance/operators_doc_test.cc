@@ -42,11 +42,11 @@ Selu, Celu, ThresholdedRelu, Shrink, Softplus, Softsign, Gelu, GeluTanh); `activ
 After the dot product come scale, bias, residual, activation.
 
 ## ONNX operators that are imported
-
 )";
 
 constexpr char kOnnx[] = R"(
-Constant becomes a constant; If with a constant condition becomes the branch that it takes. float16, bfloat16 and float64 tensors,
+Models have opset 6 to 21; an older one is taken where each of its operators is listed from 1 on. Constant
+becomes a constant; If with a constant condition becomes the branch that it takes. float16, bfloat16 and float64 tensors,
 inputs of the model included, become float32; a Cast to a 16-bit float rounds to what it holds. Tensors have rank 6 at most.
 
 - *Made of others*: 3-D convolutions and pools, ConvTranspose (zeros spread between its inputs, then a convolution), LSTM, GRU and RNN (a Gemm

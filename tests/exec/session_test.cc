@@ -273,8 +273,8 @@ TEST(Session, BeginsWithTheExtentsOfTheCalibrationData) {
     return session.ok() ? session->inputs()[0].shape : Shape();
   };
   EXPECT_EQ(input_of("10"), (Shape{1, 10}));
-  // What no converter would write counts for nothing.
-  for (const char* nonsense : {"", "0", "-4", "ten", "99999999999999999999"})
+  // What no converter would write, or no session could hold, counts for nothing.
+  for (const char* nonsense : {"", "0", "-4", "ten", "2147483647", "99999999999999999999"})
     EXPECT_EQ(input_of(nonsense), (Shape{1, 1}));
   options.dimensions = {{"M", 6}, {"N", 2}};
   EXPECT_EQ(input_of("10"), (Shape{2, 6}));

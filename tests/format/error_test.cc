@@ -104,7 +104,7 @@ std::string ErrorsDocument() {
          "fedcba9876543210\n```\n\n"
          "The number divided by 100 is the exit status of the command line. Numbers are never reused.\n\n"
          "This file is written from `format/error_codes.inc`. After a change there, run\n"
-         "`TALLY_WRITE_DOCS=1 build/bin/format_error_test --gtest_filter=ErrorCodes.DocumentIsUpToDate`.\n";
+         "`TALLY_WRITE_DOCS=1 build/release/bin/format_error_test --gtest_filter=ErrorCodes.DocumentIsUpToDate`.\n";
   int group = -1;
   for (const auto& [number, e] : by_number) {
     if (number / 100 != group) {

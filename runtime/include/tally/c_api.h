@@ -72,11 +72,12 @@ TALLY_C_API size_t tally_session_input_count(const tally_session* session);
 TALLY_C_API size_t tally_session_output_count(const tally_session* session);
 /* Name, type and concrete shape; `data` is NULL. The pointers live until the session is planned anew (by resize, by
  * prepare, by a run with another value of a shape input) or destroyed. An output whose shape follows from values that
- * are not known yet has rank 0; see tally_session_prepare. REQUIRES: index < count. */
+ * are not known yet has rank 0, and its type says nothing; see tally_session_prepare. REQUIRES: index < count. */
 TALLY_C_API tally_tensor tally_session_input(const tally_session* session, size_t index);
 TALLY_C_API tally_tensor tally_session_output(const tally_session* session, size_t index);
 
-/* Gives one input another shape where the model's is dynamic. */
+/* Gives one input another shape where the model's is dynamic. Inputs that must change together need
+ * tally_session_prepare. */
 TALLY_C_API tally_status tally_session_resize(tally_session* session, const char* input, const int64_t* shape,
                                               size_t rank);
 

@@ -40,7 +40,8 @@ struct TensorInfo {
   Shape shape;
   // An input from whose value shapes follow (Reshape's shape, Range's limit, ...): a scalar or a vector.
   bool is_shape_input = false;
-  // False: an output whose shape follows from values of shape inputs that are not known yet; `shape` is empty then.
+  // False: an output whose type follows from values of shape inputs that are not known yet; then `shape` is empty and
+  // `dtype` says nothing.
   bool shape_known = true;
 };
 
