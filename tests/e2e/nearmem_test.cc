@@ -18,6 +18,8 @@
 namespace tally {
 namespace {
 
+constexpr int64_t kCalibrationSamples = 8;  // fast, and any codes will do
+
 struct Real {
   const char* model;
   const char* data;
@@ -118,8 +120,8 @@ TEST_P(NearmemAssets, GiveTheOraclesBitsWithCountersOfAnyWidth) {
   ConvertOptions options;
   options.weight_bits = 4;
   options.activation_bits = 5;
-  options.rounding = Rounding::kNearest;  // fast, and any codes will do
-  absl::StatusOr<Model> model = testing::ConvertModel(onnx, calibration, 32, options);
+  options.rounding = Rounding::kNearest;
+  absl::StatusOr<Model> model = testing::ConvertModel(onnx, calibration, kCalibrationSamples, options);
   ASSERT_TRUE(model.ok()) << model.status();
   absl::StatusOr<Dataset> data = Dataset::Open(description, model->inputs());
   ASSERT_TRUE(data.ok()) << data.status();
@@ -149,7 +151,7 @@ TEST(NearmemMadeUpInput, GivesTheOraclesBits) {
   options.weight_bits = 4;
   options.activation_bits = 5;
   options.rounding = Rounding::kNearest;
-  absl::StatusOr<Model> model = testing::ConvertModel(onnx, folder + "/data.json", 32, options);
+  absl::StatusOr<Model> model = testing::ConvertModel(onnx, folder + "/data.json", kCalibrationSamples, options);
   ASSERT_TRUE(model.ok()) << model.status();
   absl::StatusOr<Dataset> data = Dataset::Open(folder + "/data.json", model->inputs());
   ASSERT_TRUE(data.ok()) << data.status();
@@ -165,7 +167,7 @@ TEST(NearmemRealGrid, FoldedCountersGiveTheOraclesBits) {
   options.weight_bits = 4;
   options.activation_bits = 5;
   options.grid = GridChoice::kReal;
-  absl::StatusOr<Model> model = testing::ConvertModel(onnx, calibration, 32, options);
+  absl::StatusOr<Model> model = testing::ConvertModel(onnx, calibration, kCalibrationSamples, options);
   ASSERT_TRUE(model.ok()) << model.status();
   absl::StatusOr<Dataset> data = Dataset::Open(description, model->inputs());
   ASSERT_TRUE(data.ok()) << data.status();
