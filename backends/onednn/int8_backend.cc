@@ -177,6 +177,13 @@ class Int8Backend : public Backend {
     if (!dot.ok()) return dot.status();
     const Tensor& weight = *context.input(1);
     if (!weight.int8.has_value()) {
+      // A layer that the converter left float has no form that could have been kept.
+      const auto has_int8 = [](const Tensor& t) { return t.int8.has_value(); };
+      const bool left_float = !weight.codes && weight.has_data &&
+                              std::any_of(context.graph.tensors.begin(), context.graph.tensors.end(), has_int8);
+      if (left_float) {
+        return MakeError(ErrorId::kUnsupportedNode, absl::StrCat(Subject("weight", weight), " was left float"));
+      }
       return MakeError(ErrorId::kMissingForm,
                        absl::StrCat(Subject("weight", weight), " has no int8 form; convert with --keep int8"));
     }

@@ -216,6 +216,15 @@ TEST(OneDnnInt8, RefusesWithTheReason) {
                 m->graph.tensors[1].has_data = true;
               }),
               AllOf(HasSubstr("TLY-E0606"), HasSubstr("weight \"w\" has no int8 form; convert with --keep int8")));
+  // Where others have the form, this one was left float.
+  EXPECT_THAT(refusal([](NodeModel* m) {
+                const Int8Form form = *m->graph.tensors[1].int8;
+                m->AddConstant("other", {2, 4}).int8 = form;
+                m->node.inputs.pop_back();
+                m->graph.tensors[1].int8.reset();
+                m->graph.tensors[1].has_data = true;
+              }),
+              AllOf(HasSubstr("TLY-E0609"), HasSubstr("weight \"w\" was left float")));
   EXPECT_THAT(refusal([](NodeModel* m) { m->graph.tensors[0].range.reset(); }),
               AllOf(HasSubstr("TLY-E0606"), HasSubstr("input \"x\" has no calibrated range")));
   EXPECT_THAT(refusal([](NodeModel* m) { m->graph.tensors[0].range->max = NAN; }), HasSubstr("not finite"));
