@@ -37,7 +37,7 @@ absl::StatusOr<int64_t> FitSession(Session& session, const Batch& sample, int64_
   // A fixed batch, or one too large for the memory limit; a session may have begun with a larger one than was asked
   // for.
   const std::vector<TensorInfo>& inputs = session.inputs();
-  const int64_t own = inputs.empty() || inputs[0].shape.empty() ? 1 : std::clamp<int64_t>(inputs[0].shape[0], 1, batch);
+  const int64_t own = inputs.empty() || inputs[0].shape.empty() ? 1 : std::max<int64_t>(1, inputs[0].shape[0]);
   if (own == batch) return status;
   TALLY_RETURN_IF_ERROR(ResizeTo(session, sample, own));
   return own;
