@@ -34,8 +34,7 @@ absl::Status ResizeTo(Session& session, const Batch& sample, int64_t batch) {
 absl::StatusOr<int64_t> FitSession(Session& session, const Batch& sample, int64_t batch) {
   const absl::Status status = ResizeTo(session, sample, batch);
   if (status.ok()) return batch;
-  // A fixed batch, or one too large for the memory limit; a session may have begun with a larger one than was asked
-  // for.
+  // A fixed batch, or one too large for the memory limit.
   const std::vector<TensorInfo>& inputs = session.inputs();
   const int64_t own = inputs.empty() || inputs[0].shape.empty() ? 1 : std::max<int64_t>(1, inputs[0].shape[0]);
   if (own == batch) return status;

@@ -2,10 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <random>
 
 #include "format/error.h"
@@ -16,29 +13,13 @@
 #include "tally/tally.h"
 #include "tests/exec/graph_builder.h"
 #include "tests/format/sample_graph.h"
+#include "tests/testing/count_allocations.h"
 #include "tests/testing/paths.h"
-
-namespace {
-std::atomic<int> allocations{0};
-}
-
-// Not inlined, because GCC would then see malloc meet delete and warn.
-__attribute__((noinline)) void* operator new(size_t size) {
-  ++allocations;
-  void* p = std::malloc(size > 0 ? size : 1);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-__attribute__((noinline)) void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(size > 0 ? size : 1);
-}
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace tally {
 namespace {
 
+using testing::allocations;
 using testing::GraphBuilder;
 using ::testing::HasSubstr;
 

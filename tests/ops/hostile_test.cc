@@ -3,11 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <random>
 #include <sstream>
 
@@ -15,24 +12,12 @@
 #include "runtime/ops/element_types.h"
 #include "runtime/ops/movement.h"
 #include "tests/ops/op_runner.h"
-
-namespace {
-std::atomic<int> allocations{0};
-}
-
-// Not inlined, because GCC would then see malloc meet delete and warn.
-__attribute__((noinline)) void* operator new(size_t size) {
-  ++allocations;
-  void* p = std::malloc(size > 0 ? size : 1);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "tests/testing/count_allocations.h"
 
 namespace tally {
 namespace {
 
+using testing::allocations;
 using testing::OpRunner;
 using I = std::vector<int64_t>;
 
