@@ -30,24 +30,12 @@ bool IsWorthAskingAhead(const Problem& problem) {
   return problem.kind == Problem::Kind::kGemm && problem.rows <= 4 && problem.weights->packed.size() >= kLongStream;
 }
 
-class ExponentBackend : public Backend {
+class ExponentBackend : public QuantizedBackend {
  public:
-  explicit ExponentBackend(const ExponentOptions& options) : options_(options) {}
+  explicit ExponentBackend(const ExponentOptions& options) : QuantizedBackend(TableForm::kCodes), options_(options) {}
 
   std::string name() const override { return "exponent"; }
-
-  absl::Status Supports(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
-    const absl::StatusOr<Problem> problem = MakeProblem(context);
-    if (!problem.ok() || options_.kernel != ExponentKernel::kBitsliced) return problem.status();
-    return SupportsBitsliced(*problem);
-  }
-
   bool may_stand_in() const override { return true; }
-
-  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    return CompileWith(options_, context);
-  }
 
   std::vector<NodeVariant> Variants(const NodeContext& context) const override {
     const auto variant = [&](ExponentKernel kernel, size_t ahead = 0) {
@@ -60,6 +48,7 @@ class ExponentBackend : public Backend {
       }
       return NodeVariant{name, "", [options, &context] { return CompileWith(options, context); }};
     };
+    if (context.node.op == "Gather") return Backend::Variants(context);
     const absl::StatusOr<Problem> problem = MakeProblem(context);
     if (options_.kernel != ExponentKernel::kAuto || !problem.ok()) return {variant(options_.kernel)};
     if (TakesHistogram(*problem)) return {variant(ExponentKernel::kHistogram)};
@@ -69,12 +58,22 @@ class ExponentBackend : public Backend {
     return variants;
   }
 
+ protected:
+  absl::Status SupportsProduct(const NodeContext& context) const override {
+    const absl::StatusOr<Problem> problem = MakeProblem(context);
+    if (!problem.ok() || options_.kernel != ExponentKernel::kBitsliced) return problem.status();
+    return SupportsBitsliced(*problem);
+  }
+
+  absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const override {
+    return CompileWith(options_, context);
+  }
+
  private:
   static bool TakesHistogram(const Problem& problem) { return problem.is_real() || problem.is_empty; }
 
   static absl::StatusOr<std::unique_ptr<CompiledNode>> CompileWith(const ExponentOptions& options,
                                                                    const NodeContext& context) {
-    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
     absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok()) return problem.status();
     if (TakesHistogram(*problem) || options.kernel == ExponentKernel::kHistogram) {
@@ -94,17 +93,15 @@ class ExponentBackend : public Backend {
   ExponentOptions options_;
 };
 
-class HistogramBackend : public Backend {
+class HistogramBackend : public QuantizedBackend {
  public:
+  HistogramBackend() : QuantizedBackend(TableForm::kCodes) {}
   std::string name() const override { return "histogram"; }
 
-  absl::Status Supports(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
-    return MakeProblem(context).status();
-  }
+ protected:
+  absl::Status SupportsProduct(const NodeContext& context) const override { return MakeProblem(context).status(); }
 
-  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
+  absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const override {
     absl::StatusOr<Problem> problem = MakeProblem(context);
     if (!problem.ok()) return problem.status();
     return CompileHistogram(*std::move(problem), context);

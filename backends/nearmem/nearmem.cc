@@ -32,12 +32,11 @@ namespace {
 
 // The preset hmc; read once, as every node of a session asks for it.
 const absl::StatusOr<std::vector<SimulatedMachine>>& DefaultMachines() {
-  static const auto* machines =
-      new absl::StatusOr<std::vector<SimulatedMachine>>([]() -> absl::StatusOr<std::vector<SimulatedMachine>> {
-        TALLY_ASSIGN_OR_RETURN(const Machine machine, LoadAccelerator("hmc"));
-        return std::vector<SimulatedMachine>{{false, *machine.accelerator, machine.dram, DramMode::kEvent}};
-      }());
-  return *machines;
+  static const auto machines = []() -> absl::StatusOr<std::vector<SimulatedMachine>> {
+    TALLY_ASSIGN_OR_RETURN(const Machine machine, LoadAccelerator("hmc"));
+    return std::vector<SimulatedMachine>{{false, *machine.accelerator, machine.dram, DramMode::kEvent}};
+  }();
+  return machines;
 }
 
 // The lane program that a node needs, or why there is none.
@@ -181,21 +180,20 @@ class NearmemNode final : public CompiledNode {
   std::vector<LayerSimulator::Streams> streams_;  // of each, unless the weights move
 };
 
-class NearmemBackend final : public Backend {
+// Embeddings are decoded by the host, outside the simulation: there is nothing to count.
+class NearmemBackend final : public QuantizedBackend {
  public:
-  explicit NearmemBackend(Options options) : options_(std::move(options)) {}
+  explicit NearmemBackend(Options options) : QuantizedBackend(TableForm::kCodes), options_(std::move(options)) {}
 
   std::string name() const override { return "nearmem"; }
 
-  absl::Status Supports(const NodeContext& context) const override {
-    // Decoded by the host, outside the simulation: there is nothing to count.
-    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
+ protected:
+  absl::Status SupportsProduct(const NodeContext& context) const override {
     TALLY_ASSIGN_OR_RETURN(const Problem problem, MakeProblem(context));
     return ProgramFor(problem, options_.program).status();
   }
 
-  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
+  absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const override {
     TALLY_ASSIGN_OR_RETURN(Problem problem, MakeProblem(context));
     TALLY_ASSIGN_OR_RETURN(const LaneProgram program, ProgramFor(problem, options_.program));
     if (options_.machines.empty() && !DefaultMachines().ok()) return DefaultMachines().status();

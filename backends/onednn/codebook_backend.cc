@@ -8,19 +8,19 @@
 namespace tally {
 namespace {
 
-class CodebookBackend : public Backend {
+class CodebookBackend : public QuantizedBackend {
  public:
+  CodebookBackend() : QuantizedBackend(TableForm::kCodes) {}
   std::string name() const override { return "onednn-codebook"; }
   std::string version() const override { return onednn::LibraryVersion(); }
   bool may_stand_in() const override { return true; }
 
-  absl::Status Supports(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kCodes);
+ protected:
+  absl::Status SupportsProduct(const NodeContext& context) const override {
     return context.node.op == "MatMul" ? onednn::SupportsCodebookMatMul(context) : onednn::SupportsCodebookDot(context);
   }
 
-  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kCodes);
+  absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const override {
     return onednn::Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
       return context.node.op == "MatMul" ? onednn::CompileCodebookMatMul(context, engine)

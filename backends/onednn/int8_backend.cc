@@ -166,13 +166,14 @@ class Int8Dot : public CompiledNode {
   std::optional<SlicedDot> product_;  // none when there are no outputs
 };
 
-class Int8Backend : public Backend {
+class Int8Backend : public QuantizedBackend {
  public:
+  Int8Backend() : QuantizedBackend(TableForm::kInt8) {}
   std::string name() const override { return "onednn"; }
   std::string version() const override { return LibraryVersion(); }
 
-  absl::Status Supports(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return SupportsEmbedding(context, TableForm::kInt8);
+ protected:
+  absl::Status SupportsProduct(const NodeContext& context) const override {
     absl::StatusOr<DotNode> dot = ResolveDotNode(context);
     if (!dot.ok()) return dot.status();
     const Tensor& weight = *context.input(1);
@@ -211,8 +212,7 @@ class Int8Backend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const override {
-    if (context.node.op == "Gather") return CompileEmbedding(context, TableForm::kInt8);
+  absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const override {
     return Guarded([&]() -> absl::StatusOr<std::unique_ptr<CompiledNode>> {
       TALLY_ASSIGN_OR_RETURN(const DotNode dot, ResolveDotNode(context));
       const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

@@ -85,12 +85,13 @@ bool IsEmbedding(const Graph& graph, const Node& node) {
   return table.is_constant() && NormalizeAxis(IntAttribute(node, "axis", 0), table.shape.size(), &axis) && axis == 0;
 }
 
-absl::Status SupportsEmbedding(const NodeContext& context, TableForm form) {
+absl::Status QuantizedBackend::Supports(const NodeContext& context) const {
+  if (context.node.op != "Gather") return SupportsProduct(context);
   const auto refuse = [](const std::string& reason) { return MakeError(ErrorId::kUnsupportedNode, reason); };
   if (!IsEmbedding(context.graph, context.node)) return refuse("gathers no rows of a constant");
   const Tensor* table = context.input(0);
-  if (form == TableForm::kCodes && !table->codes) return refuse(absl::StrCat(Quoted(table->name), " has no codes"));
-  if (form == TableForm::kInt8 && !table->int8) {
+  if (form_ == TableForm::kCodes && !table->codes) return refuse(absl::StrCat(Quoted(table->name), " has no codes"));
+  if (form_ == TableForm::kInt8 && !table->int8) {
     if (!table->codes) return refuse(absl::StrCat(Quoted(table->name), " has no int8 form"));
     return MakeError(ErrorId::kMissingForm,
                      absl::StrCat("table ", Quoted(table->name), " has no int8 form; convert with --keep int8"));
@@ -98,8 +99,9 @@ absl::Status SupportsEmbedding(const NodeContext& context, TableForm form) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileEmbedding(const NodeContext& context, TableForm form) {
-  return std::unique_ptr<CompiledNode>(new EmbeddingNode(context, form));
+absl::StatusOr<std::unique_ptr<CompiledNode>> QuantizedBackend::Compile(const NodeContext& context) const {
+  if (context.node.op != "Gather") return CompileProduct(context);
+  return std::unique_ptr<CompiledNode>(new EmbeddingNode(context, form_));
 }
 
 }  // namespace tally

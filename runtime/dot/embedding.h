@@ -1,5 +1,6 @@
 // Gather of rows from a constant table that is stored quantized: rows are decoded as they are read, so that the table
-// takes no more memory than its file. One implementation for all backends, so that their bits agree.
+// takes no more memory than its file. One implementation for all backends of quantized models, so that their bits
+// agree.
 #ifndef TALLY_RUNTIME_DOT_EMBEDDING_H_
 #define TALLY_RUNTIME_DOT_EMBEDDING_H_
 
@@ -18,12 +19,24 @@ bool IsEmbedding(const Graph& graph, const Node& node);
 // value, or with the int8.
 enum class TableForm : uint8_t { kCodes, kInt8 };
 
-// An embedding whose table has that form, or why not. Error: kUnsupportedNode; kMissingForm where the table is
-// quantized, but has no int8 form.
-absl::Status SupportsEmbedding(const NodeContext& context, TableForm form);
+// A backend of quantized models: it decodes embeddings, whose tables it reads in one form, and leaves products to the
+// classes that derive from it.
+class QuantizedBackend : public Backend {
+ public:
+  explicit QuantizedBackend(TableForm form) : form_(form) {}
 
-// REQUIRES: SupportsEmbedding is OK.
-absl::StatusOr<std::unique_ptr<CompiledNode>> CompileEmbedding(const NodeContext& context, TableForm form);
+  // Of a Gather kMissingForm where its table is quantized, but has no int8 form.
+  absl::Status Supports(const NodeContext& context) const final;
+  absl::StatusOr<std::unique_ptr<CompiledNode>> Compile(const NodeContext& context) const final;
+
+ protected:
+  // Supports and Compile of every other node.
+  virtual absl::Status SupportsProduct(const NodeContext& context) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<CompiledNode>> CompileProduct(const NodeContext& context) const = 0;
+
+ private:
+  const TableForm form_;
+};
 
 }  // namespace tally
 
