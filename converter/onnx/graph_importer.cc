@@ -271,10 +271,6 @@ absl::Status GraphImporter::AddNode(onnx::NodeProto* proto) {
   if (node.num_outputs() > static_cast<size_t>(kMaxTensors) - std::min<size_t>(kMaxTensors, graph_.tensors.size())) {
     return MakeError(ErrorId::kLimitCount, "expected at most " + std::to_string(kMaxTensors) + " tensors");
   }
-  size_t input = 0;
-  for (unsigned known = row->known; known != 0 && input < node.num_inputs(); known >>= 1, ++input) {
-    if ((known & 1) != 0) node.RequireKnown(input, "a value that shapes follow from");
-  }
   if (opset_ >= 1 && opset_ < row->since) {
     node.Unsupported("of opset " + std::to_string(opset_) + " (supported from " + std::to_string(row->since) + " on)");
   }

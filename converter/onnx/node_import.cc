@@ -40,12 +40,6 @@ std::optional<float> NodeImport::constant_float(size_t i) const {
   return tensor->data.as<float>()[0];
 }
 
-void NodeImport::RequireKnown(size_t i, const char* what) {
-  if (has_input(i) && !importer_.known_[static_cast<size_t>(input(i))]) {
-    Unsupported(std::string(what) + " depends on the data of the run");
-  }
-}
-
 bool NodeImport::output_used(size_t i) const {
   return i < num_outputs() && importer_.Uses(proto_.output(static_cast<int>(i))) > 0;
 }
@@ -208,10 +202,17 @@ std::vector<int> NodeImport::EmitParts(Node node, const std::string& suffix, siz
 }
 
 void NodeImport::Append(Node node) {
+  const OpDef& def = *FindOp(node.op);
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (IsShapedBy(def, i) && node.inputs[i] >= 0 && !importer_.known_[static_cast<size_t>(node.inputs[i])]) {
+      Unsupported("a value that shapes follow from depends on the data of the run");
+      break;
+    }
+  }
   importer_.types_->Visit(node);
   importer_.other_types_->Visit(node);
   const TensorType* first = node.inputs.empty() ? nullptr : type(node.inputs[0]);
-  if (first != nullptr && (FindOp(node.op)->types & TypeBit(first->dtype)) == 0) {
+  if (first != nullptr && (def.types & TypeBit(first->dtype)) == 0) {
     Unsupported(std::string("element type ") + DTypeName(first->dtype));
   }
   importer_.graph_.nodes.push_back(std::move(node));

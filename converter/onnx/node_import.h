@@ -49,8 +49,6 @@ class NodeImport {
   }
   // Rank of input i; Unsupported() and -1 when it is unknown.
   int Rank(size_t i);
-  // Unsupported() unless the input is absent or its value follows from constants, shapes and shape inputs alone.
-  void RequireKnown(size_t i, const char* what);
 
   // Outputs of the ONNX node.
   size_t num_outputs() const { return static_cast<size_t>(proto_.output_size()); }

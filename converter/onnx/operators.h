@@ -18,7 +18,6 @@ struct OperatorImport {
   int min_inputs;  // these must be present
   int max_inputs;  // -1: any number
   void (*import)(NodeImport& node);
-  unsigned known = 0;         // inputs that RequireKnown, one bit each
   const char* refuses = "";   // forms that are refused, for docs/operators.md
   int64_t since = kMinOpset;  // the oldest opset that is imported: 1 where nothing but types has changed since
 };

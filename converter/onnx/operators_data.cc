@@ -10,10 +10,7 @@ namespace {
 
 // Input i of newer opsets, or the attribute of older ones as a constant; -1 when there is neither.
 int IntsInputOrAttribute(NodeImport& n, size_t i, const char* name, int64_t input_since) {
-  if (n.opset() >= input_since) {
-    n.RequireKnown(i, name);
-    return n.input(i);
-  }
+  if (n.opset() >= input_since) return n.input(i);
   if (n.has_input(i))
     n.Fail("input " + std::to_string(i) + ": " + name + " is an attribute before opset " + std::to_string(input_since));
   const std::vector<int64_t> values = n.Ints(name);
@@ -44,7 +41,6 @@ void ImportSplit(NodeImport& n) {
   } else if (n.has_input(1)) {
     sizes = n.constant_ints(1);
     if (!sizes) {
-      n.RequireKnown(1, "split");
       node.inputs.push_back(n.input(1));
       return n.Emit(std::move(node), n.num_outputs());
     }
@@ -77,7 +73,6 @@ void ImportSlice(NodeImport& n) {
     inputs.push_back(IntsInputOrAttribute(n, i + 1, names[i], 10));
     if (i < 2 && inputs.back() < 0) return n.Fail(std::string(names[i]) + " is missing");
   }
-  n.RequireKnown(4, "steps");
   inputs.push_back(n.input(4));
   n.Emit(n.MakeNode("Slice", std::move(inputs)));
 }
@@ -171,7 +166,6 @@ void ImportTopK(NodeImport& n) {
     k = n.AddInts("k", {n.Int("k", 0)});
   } else {
     if (k < 0) return n.Fail("input 1 (k) is absent");
-    n.RequireKnown(1, "k");
   }
   Node node = n.MakeNode("TopK", {n.input(0), k});
   n.CopyAttributes(&node);

@@ -16,10 +16,7 @@ int SumAlong(NodeImport& n, const char* op, int x, int axes) {
 
 // The axes of a reduction: input 1 of newer opsets, or the attribute; -1 when there is neither.
 int ReductionAxes(NodeImport& n, int64_t input_since) {
-  if (n.opset() >= input_since) {
-    n.RequireKnown(1, "axes");
-    return n.input(1);
-  }
+  if (n.opset() >= input_since) return n.input(1);
   if (n.has_input(1)) n.Fail("input 1: axes is an attribute before opset " + std::to_string(input_since));
   const std::vector<int64_t> axes = n.Ints("axes");
   return n.Has("axes") ? n.AddInts("axes", axes) : -1;

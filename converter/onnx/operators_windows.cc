@@ -320,13 +320,11 @@ void ImportResize(NodeImport& n) {
     node.inputs[1] = n.AddFloats("scales", n.Floats("scales"));
   } else {
     const size_t scales = newer ? 2 : 1;
-    n.RequireKnown(scales, "scales");
     // Old exporters give an empty tensor for what is absent.
     const Tensor* given = n.constant(scales);
     if (given == nullptr || given->elements() > 0) node.inputs[1] = n.input(scales);
   }
   if (newer) {
-    n.RequireKnown(3, "sizes");
     const Tensor* given = n.constant(3);
     if (given == nullptr || given->elements() > 0) node.inputs[2] = n.input(3);
   }
