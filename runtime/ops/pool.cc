@@ -1,7 +1,6 @@
 // Pools. MaxPool and GlobalMaxPool give NaN where their window holds one; a window entirely in the padding (dilated
-// windows at an edge) gives -inf, an average over none 0. Which of two zeros, or of two NaNs, a maximum gives depends
-// on the shape alone: rows of the window are compared first, or columns. Averages add kernel row, kernel column
-// ascending and divide.
+// windows at an edge) gives -inf, an average over none 0. A maximum compares column after column of the window, the
+// rows of each ascending: of equal zeros the first stays, of NaNs the last. Averages add row after row and divide.
 #include <limits>
 
 #include "format/error.h"
@@ -17,26 +16,25 @@ namespace tally {
 namespace {
 
 constexpr int64_t kBlock = 256;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 // Columns of padded input that a row of maxima may reach over; they lie on the stack.
 constexpr int64_t kMaxLine = 2048;
 
-// Whether kernels take the maxima: whether rows are short enough and strides among theirs.
-bool FitsKernels(const Window2d& w) {
-  const bool is_small = w.out_w <= kMaxLine && w.kernel_w <= kMaxLine && w.dilation_w <= kMaxLine &&
-                        w.pad_left <= kMaxLine && w.in_w <= kMaxLine && w.stride_w <= 2;
-  return is_small && w.pad_left + w.in_w <= kMaxLine &&
-         (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1 <= kMaxLine;
+// Extents are below 2^31, so each product stays within 2^62.
+int64_t LineColumns(const Window2d& w) {
+  return std::max(w.pad_left + w.in_w, (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1);
 }
 
-// The maxima over a window's rows first, which neighbouring windows share.
+// The maxima over a window's rows first, which neighbouring windows share. REQUIRES: stride_w <= 2, LineColumns(w) <=
+// kMaxLine.
 void MaxByRows(const Window2d& w, const RowKernels& kernels, const float* x, float* y, ThreadPool* pool) {
   const size_t cost = static_cast<size_t>(w.in_w * std::min(w.kernel_h, w.in_h) + w.out_w * w.kernel_w);
   const size_t rows = static_cast<size_t>(w.batch * w.in_channels * w.out_h);
   ParallelFor(pool, rows, TileFor(cost), [&](size_t begin, size_t end) {
     // Two of them: what was just written cannot be read in other vectors until it has left the store buffer.
     float lines[2][kMaxLine + 1];
-    std::fill(lines[0], lines[2], -std::numeric_limits<float>::infinity());
+    for (float* line : lines) std::fill_n(line, LineColumns(w) + 1, kLowest);
     MaxLoop down, across;
     down.step = static_cast<size_t>(w.dilation_h * w.in_w);
     across.taps = static_cast<size_t>(w.kernel_w);
@@ -48,7 +46,7 @@ void MaxByRows(const Window2d& w, const RowKernels& kernels, const float* x, flo
         const Span taps = TapsInside(w.kernel_h, w.dilation_h, start, w.in_h);
         float* line = lines[row % 2] + w.pad_left;
         if (taps.begin == taps.end) {
-          std::fill(line, line + w.in_w, -std::numeric_limits<float>::infinity());
+          std::fill_n(line, w.in_w, kLowest);
         } else {
           down.taps = static_cast<size_t>(taps.end - taps.begin);
           const int64_t first = row / w.out_h * w.in_h + start + taps.begin * w.dilation_h;
@@ -63,8 +61,8 @@ void MaxByRows(const Window2d& w, const RowKernels& kernels, const float* x, flo
 }
 
 // For every output row of every plane, in blocks: starts with `initial`, folds `combine(sum, x)` over the taps inside
-// the input, then finish(values, output row, first output column, count).
-template <typename Combine, typename FinishFn>
+// the input, by rows of the window or by its columns, then finish(values, output row, first output column, count).
+template <bool kByColumns, typename Combine, typename FinishFn>
 void PoolPlanes(const Window2d& w, float initial, const TensorView& x, float* y, ThreadPool* pool,
                 const Combine& combine, const FinishFn& finish) {
   const size_t planes = static_cast<size_t>(w.batch * w.in_channels);
@@ -83,20 +81,27 @@ void PoolPlanes(const Window2d& w, float initial, const TensorView& x, float* y,
         // Columns of the kernel that reach the input from some output of this block.
         const int64_t from = TapsInside(w.kernel_w, w.dilation_w, (last - 1) * w.stride_w - w.pad_left, w.in_w).begin;
         const int64_t to = TapsInside(w.kernel_w, w.dilation_w, first * w.stride_w - w.pad_left, w.in_w).end;
-        for (int64_t r = rows.begin; r < rows.end; ++r) {
+        const auto fold_tap = [&](int64_t r, int64_t s) {
           const float* line = in_plane + (start + r * w.dilation_h) * w.in_w;
+          const int64_t offset = s * w.dilation_w - w.pad_left;
+          const Span inside = OutputsOfTap(first, last, w.stride_w, offset, w.in_w);
+          const int64_t count = inside.end - inside.begin;
+          if (count == 0) return;
+          const float* in = line + inside.begin * w.stride_w + offset;
+          float* v = values + (inside.begin - first);
+          if (w.stride_w == 1) {
+            for (int64_t i = 0; i < count; ++i) v[i] = combine(v[i], in[i]);
+          } else {
+            for (int64_t i = 0; i < count; ++i) v[i] = combine(v[i], in[i * w.stride_w]);
+          }
+        };
+        if constexpr (kByColumns) {
           for (int64_t s = from; s < to; ++s) {
-            const int64_t offset = s * w.dilation_w - w.pad_left;
-            const Span inside = OutputsOfTap(first, last, w.stride_w, offset, w.in_w);
-            const int64_t count = inside.end - inside.begin;
-            if (count == 0) continue;
-            const float* in = line + inside.begin * w.stride_w + offset;
-            float* v = values + (inside.begin - first);
-            if (w.stride_w == 1) {
-              for (int64_t i = 0; i < count; ++i) v[i] = combine(v[i], in[i]);
-            } else {
-              for (int64_t i = 0; i < count; ++i) v[i] = combine(v[i], in[i * w.stride_w]);
-            }
+            for (int64_t r = rows.begin; r < rows.end; ++r) fold_tap(r, s);
+          }
+        } else {
+          for (int64_t r = rows.begin; r < rows.end; ++r) {
+            for (int64_t s = from; s < to; ++s) fold_tap(r, s);
           }
         }
         finish(values, oh, first, last - first);
@@ -136,13 +141,13 @@ absl::Status ReducePlanes(const EvalContext& context, const Reduce& reduce) {
 
 absl::Status EvalMaxPool(const EvalContext& context) {
   TALLY_ASSIGN_OR_RETURN(const Window2d w, PoolWindow(context.node, context.inputs[0].shape));
-  if (FitsKernels(w)) {
+  if (w.stride_w <= 2 && LineColumns(w) <= kMaxLine) {
     const RowKernels& kernels = context.rows != nullptr ? *context.rows : BaselineRows();
     MaxByRows(w, kernels, context.inputs[0].as<float>(), context.outputs[0].as<float>(), context.pool);
     return absl::OkStatus();
   }
-  PoolPlanes(
-      w, -std::numeric_limits<float>::infinity(), context.inputs[0], context.outputs[0].as<float>(), context.pool,
+  PoolPlanes</*kByColumns=*/true>(
+      w, kLowest, context.inputs[0], context.outputs[0].as<float>(), context.pool,
       [](float m, float v) { return v > m || v != v ? v : m; }, [](float*, int64_t, int64_t, int64_t) {});
   return absl::OkStatus();
 }
@@ -150,7 +155,7 @@ absl::Status EvalMaxPool(const EvalContext& context) {
 absl::Status EvalAveragePool(const EvalContext& context) {
   TALLY_ASSIGN_OR_RETURN(const Window2d w, PoolWindow(context.node, context.inputs[0].shape));
   const bool with_pad = IntAttribute(context.node, "count_include_pad", 0) != 0;
-  PoolPlanes(
+  PoolPlanes</*kByColumns=*/false>(
       w, 0.0f, context.inputs[0], context.outputs[0].as<float>(), context.pool,
       [](float sum, float v) { return sum + v; },
       [&](float* values, int64_t oh, int64_t first, int64_t count) {

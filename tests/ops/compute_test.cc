@@ -318,6 +318,21 @@ TEST_F(ComputeTest, MaximaOfWindowsWithNanAreNan) {
   EXPECT_TRUE(std::isnan(Shared(MakeNode("GlobalMaxPool"), {Floats({1, 1, 8, 8}, x)}).as<float>()[0]));
 }
 
+// The fast way takes strides of 1 and 2, another one all else; the bits of a maximum must not tell which it was.
+TEST_F(ComputeTest, MaximaOfZerosHaveTheSameSignAtEveryStride) {
+  for (const std::vector<float>& window :
+       std::vector<std::vector<float>>{{-1, 0.0f, -0.0f, -1}, {0.0f, -1, -1, -0.0f}}) {
+    for (int64_t stride = 1; stride <= 3; ++stride) {
+      Node node = MakeNode("MaxPool");
+      node.SetInts("kernel_shape", {2, 2});
+      node.SetInts("strides", {1, stride});
+      const Value y = Shared(node, {Floats({1, 1, 2, 2}, window)});
+      // Column after column: the zero of the first one stays.
+      EXPECT_EQ(std::signbit(y.as<float>()[0]), std::signbit(window[0] == 0 ? window[0] : window[2])) << stride;
+    }
+  }
+}
+
 TEST_F(ComputeTest, GlobalPoolsMatchTheOracle) {
   Rng rng(40);
   for (const Shape& shape :
