@@ -172,7 +172,7 @@ struct LookupDepthwise {
   int32_t* acc = nullptr;
 };
 
-// The elements of `transpose` one by one, from a row and a lane on.
+// The elements of LookupKernel::transpose one by one, from a row and a lane on.
 static inline void TransposeEach(const void* from, size_t first_row, size_t rows, size_t first_lane, size_t lanes,
                                  void* to, size_t to_stride) {
   for (size_t r = first_row; r < rows; ++r) {
@@ -181,6 +181,22 @@ static inline void TransposeEach(const void* from, size_t first_row, size_t rows
                        static_cast<const char*>(from) + 4 * (r * kLookupLanes + l), 4);
     }
   }
+}
+
+// LookupKernel::transpose by `block`, which transposes kBlock x kBlock int32 elements. Internal linkage, as of all
+// here: each instruction set has its own.
+template <size_t kBlock, typename Block>
+static inline void TransposeBlocks(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride,
+                                   const Block& block) {
+  const size_t whole_rows = rows / kBlock * kBlock, whole_lanes = lanes / kBlock * kBlock;
+  for (size_t r = 0; r < whole_rows; r += kBlock) {
+    for (size_t l = 0; l < whole_lanes; l += kBlock) {
+      block(static_cast<const int32_t*>(from) + r * kLookupLanes + l, static_cast<int32_t*>(to) + l * to_stride + r,
+            to_stride);
+    }
+  }
+  TransposeEach(from, whole_rows, rows, 0, lanes, to, to_stride);
+  TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
 }
 
 struct LookupKernel {

@@ -318,15 +318,7 @@ inline void Transpose4(const int32_t* from, int32_t* to, size_t to_stride) {
 }
 
 void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
-  const size_t whole_rows = rows / 4 * 4, whole_lanes = lanes / 4 * 4;
-  for (size_t r = 0; r < whole_rows; r += 4) {
-    for (size_t l = 0; l < whole_lanes; l += 4) {
-      Transpose4(static_cast<const int32_t*>(from) + r * kLookupLanes + l,
-                 static_cast<int32_t*>(to) + l * to_stride + r, to_stride);
-    }
-  }
-  TransposeEach(from, whole_rows, rows, 0, lanes, to, to_stride);
-  TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
+  TransposeBlocks<4>(from, rows, lanes, to, to_stride, Transpose4);
 }
 
 template <int kBits, int kRows>

@@ -289,15 +289,7 @@ void Transpose8(const int32_t* from, int32_t* to, size_t to_stride) {
 }
 
 void Transpose(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride) {
-  const size_t whole_rows = rows / 8 * 8, whole_lanes = lanes / 8 * 8;
-  for (size_t r = 0; r < whole_rows; r += 8) {
-    for (size_t l = 0; l < whole_lanes; l += 8) {
-      Transpose8(static_cast<const int32_t*>(from) + r * kLookupLanes + l,
-                 static_cast<int32_t*>(to) + l * to_stride + r, to_stride);
-    }
-  }
-  TransposeEach(from, whole_rows, rows, 0, lanes, to, to_stride);
-  TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
+  TransposeBlocks<8>(from, rows, lanes, to, to_stride, Transpose8);
 }
 
 // Group kGroup of a unit.
