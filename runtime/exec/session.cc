@@ -281,14 +281,18 @@ absl::Status Session::Impl::Run(const std::vector<NamedView>& inputs, const std:
     return MakeError(ErrorId::kAfterFork, "the session was created before fork(); its threads do not exist here");
   }
   const bool has_deadline = run_options.deadline != Clock::time_point::max();
-  if (!plan->shape_inputs.empty()) {
-    // Planning may take longer than the run, and would drop a good plan for nothing.
+  const auto check_stop = [&](const auto& next) -> absl::Status {
     if (run_options.cancellation != nullptr && run_options.cancellation->cancelled()) {
-      return MakeError(ErrorId::kCancelled, "cancelled before planning");
+      return MakeError(ErrorId::kCancelled, absl::StrCat("cancelled before ", next()));
     }
     if (has_deadline && Clock::now() >= run_options.deadline) {
-      return MakeError(ErrorId::kDeadline, "deadline passed before planning");
+      return MakeError(ErrorId::kDeadline, absl::StrCat("deadline passed before ", next()));
     }
+    return absl::OkStatus();
+  };
+  if (!plan->shape_inputs.empty()) {
+    // Planning may take longer than the run, and would drop a good plan for nothing.
+    TALLY_RETURN_IF_ERROR(check_stop([] { return "planning"; }));
     TALLY_ASSIGN_OR_RETURN(std::unique_ptr<Plan> next, PlanForValues(*plan, inputs));
     if (next != nullptr) Adopt(std::move(next));
   }
@@ -296,12 +300,7 @@ absl::Status Session::Impl::Run(const std::vector<NamedView>& inputs, const std:
   TALLY_RETURN_IF_ERROR(BindOutputs(outputs));
   ScopedFpEnvironment environment;
   for (size_t s = 0; s < plan->steps.size(); ++s) {
-    if (run_options.cancellation != nullptr && run_options.cancellation->cancelled()) {
-      return MakeError(ErrorId::kCancelled, absl::StrCat("cancelled before step ", s, " of ", plan->steps.size()));
-    }
-    if (has_deadline && Clock::now() >= run_options.deadline) {
-      return MakeError(ErrorId::kDeadline, absl::StrCat("deadline passed before step ", s, " of ", plan->steps.size()));
-    }
+    TALLY_RETURN_IF_ERROR(check_stop([&] { return absl::StrCat("step ", s, " of ", plan->steps.size()); }));
     const Clock::time_point start = options.enable_profiling ? Clock::now() : Clock::time_point();
     TALLY_RETURN_IF_ERROR(RunStep(plan->steps[s]));
     if (options.enable_profiling) {
@@ -353,9 +352,10 @@ absl::StatusOr<Session> Session::Create(const Model& model, const SessionOptions
       TALLY_ASSIGN_OR_RETURN(impl->pool, ThreadPool::Create(options.num_threads));
     }
     absl::StatusOr<std::unique_ptr<Plan>> plan = impl->MakePlan(symbol_values, {});
-    if (!plan.ok() && options.dimensions.empty()) {
+    const std::vector<int64_t> ones(graph.symbols.size(), 1);
+    if (!plan.ok() && options.dimensions.empty() && symbol_values != ones) {
       // What a file records is a wish: where it does not fit, a session begins as one of a file that records nothing.
-      absl::StatusOr<std::unique_ptr<Plan>> small = impl->MakePlan(std::vector<int64_t>(graph.symbols.size(), 1), {});
+      absl::StatusOr<std::unique_ptr<Plan>> small = impl->MakePlan(ones, {});
       if (small.ok()) plan = std::move(small);
     }
     if (!plan.ok()) return plan.status();
