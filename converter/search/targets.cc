@@ -207,7 +207,9 @@ bool ProducesNonNegative(const Graph& graph, const Node& node, const std::vector
 }  // namespace
 
 bool TakesCodes(const Graph& graph, const Node& node, size_t input) {
-  return input == 0 ? IsEmbedding(graph, node) : input == 1 && IsConvOrGemm(node);
+  if (input == 0) return IsEmbedding(graph, node);
+  return input == 1 && IsConvOrGemm(node) && node.inputs[0] >= 0 &&
+         graph.tensors[static_cast<size_t>(node.inputs[0])].codebook.has_value();
 }
 
 absl::StatusOr<Targets> FindTargets(const Graph& graph, const std::map<int, std::string>& excluded) {

@@ -46,7 +46,7 @@ struct Targets {
   std::vector<Skipped> skipped;
 };
 
-// Whether input `input` of the node is read as codes where the tensor has them.
+// Whether input `input` of the node is read as codes where the tensor has them: the other operand must have them, too.
 bool TakesCodes(const Graph& graph, const Node& node, size_t input);
 
 // `excluded`: nodes that are to stay float, with the reason. Errors: kNonFiniteWeight.

@@ -81,6 +81,17 @@ TEST(FindTargets, TakesTablesOfRows) {
   EXPECT_EQ(targets->activations[0].tensor, embedded);
 }
 
+// A layer whose input has no codes needs the weight's float form, whatever other forms it has.
+TEST(TakesCodes, NeedsCodesOnBothSides) {
+  Graph g;
+  const int x = AddInput(&g, "x", {2, 4}), w = AddFloat(&g, "w", {3, 4}, std::vector<float>(12, 0.5f));
+  AddNode(&g, "Gemm", "scores", {x, w});
+  EXPECT_FALSE(TakesCodes(g, g.nodes[0], 1));
+  g.tensors[static_cast<size_t>(x)].codebook = *MakeCodebook(3, true, Grid::kQ7, EncodeRule::kNearest, 1.3, 1, 0.1);
+  EXPECT_TRUE(TakesCodes(g, g.nodes[0], 1));
+  EXPECT_FALSE(TakesCodes(g, g.nodes[0], 0));
+}
+
 TEST(FindTargets, KeepsTheFloatFormOfAWeightThatOthersRead) {
   Graph g;
   const int x = AddInput(&g, "x", {2, 4});
