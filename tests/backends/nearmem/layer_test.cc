@@ -226,42 +226,47 @@ TEST(Layer, NothingIsFasterThanItsRoofs) {
   }
 }
 
-TEST(Layer, MoreLanesAreNeverSlowerUnderOneMapping) {
-  Rng rng(74);
+// Simulates random layers before and after `improve` and returns how many became faster.
+template <typename Make, typename Improve>
+int ExpectNeverSlower(unsigned seed, const Make& make, const Improve& improve) {
+  Rng rng(seed);
   int faster = 0;
   for (int trial = 0; trial < 40; ++trial) {
     for (const LaneProgram program : kPrograms) {
       const Case c = RandomCase(rng, program);
-      Accelerator a = RoomyMachineFor(program);
-      a.config.lanes.lanes = 16;
+      Accelerator a = make(program);
       Mapping mapping = AnyMapping(rng, a, c);
-      const double few = static_cast<double>(Simulate(a, mapping, c).cycles.total());
-      a.config.lanes.lanes = 32;
-      (trial % 2 == 0 ? mapping.lanes_k : mapping.lanes_p) *= 2;
-      const double many = static_cast<double>(Simulate(a, mapping, c).cycles.total());
-      EXPECT_LE(many, few + RefreshOf(a.dram)) << "trial " << trial << " " << LaneProgramName(program);
-      faster += many < few;
+      const double before = static_cast<double>(Simulate(a, mapping, c).cycles.total());
+      improve(trial, &a, &mapping);
+      const double after = static_cast<double>(Simulate(a, mapping, c).cycles.total());
+      EXPECT_LE(after, before + RefreshOf(a.dram)) << "trial " << trial << " " << LaneProgramName(program);
+      faster += after < before;
     }
   }
-  EXPECT_GT(faster, 30);
+  return faster;
+}
+
+TEST(Layer, MoreLanesAreNeverSlowerUnderOneMapping) {
+  const auto make = [](LaneProgram program) {
+    Accelerator a = RoomyMachineFor(program);
+    a.config.lanes.lanes = 16;
+    return a;
+  };
+  const auto improve = [](int trial, Accelerator* a, Mapping* mapping) {
+    a->config.lanes.lanes = 32;
+    (trial % 2 == 0 ? mapping->lanes_k : mapping->lanes_p) *= 2;
+  };
+  EXPECT_GT(ExpectNeverSlower(74, make, improve), 30);
 }
 
 TEST(Layer, MoreBandwidthIsNeverSlowerUnderOneMapping) {
-  Rng rng(75);
-  int faster = 0;
-  for (int trial = 0; trial < 40; ++trial) {
-    for (const LaneProgram program : kPrograms) {
-      const Case c = RandomCase(rng, program);
-      Accelerator a = MachineFor(program);
-      const Mapping mapping = AnyMapping(rng, a, c);
-      const double fast = static_cast<double>(Simulate(a, mapping, c).cycles.total());
-      a.dram.timing.burst *= 2;
-      const double slow = static_cast<double>(Simulate(a, mapping, c).cycles.total());
-      EXPECT_LE(fast, slow + RefreshOf(a.dram)) << "trial " << trial << " " << LaneProgramName(program);
-      faster += fast < slow;
-    }
-  }
-  EXPECT_GT(faster, 60);
+  const auto make = [](LaneProgram program) {
+    Accelerator a = MachineFor(program);
+    a.dram.timing.burst *= 2;
+    return a;
+  };
+  const auto improve = [](int, Accelerator* a, Mapping*) { a->dram.timing.burst /= 2; };
+  EXPECT_GT(ExpectNeverSlower(75, make, improve), 60);
 }
 
 TEST(Layer, MoreBitsAreNeverFewerBytesUnderOneMapping) {
