@@ -30,7 +30,7 @@ bool HasCode(const absl::Status& status, ErrorId id) { return GetErrorInfo(statu
 Json EnvironmentJson(int num_threads) {
   const absl::StatusOr<CpuFeatures> allowed = AllowedCpu();
   Json isas = Json::array();
-  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512}) {
+  for (Isa isa : kAllIsas) {
     if (DetectCpu().Has(isa)) isas.push_back(IsaName(isa));
   }
   Json versions = Json::object();

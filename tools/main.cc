@@ -33,7 +33,8 @@ int Main(int argc, char** argv) {
       "Long options may be typed with - or _. Lists take commas or repetition.\n"
       "Exit status: 0 ok, 1 a comparison failed, 2 usage, 3 bad input, 4 I/O, 5 resources, 6 unsupported, 70 "
       "internal.\n"
-      "Environment: TALLY_FORCE_ISA=scalar|avx2|avxvnni|avx512|neon caps the instruction sets that kernels use.");
+      "Environment: TALLY_FORCE_ISA=scalar|avx2|avxvnni|avx512|avx512_amx|neon caps the instruction sets that kernels "
+      "use.");
   Action action;
   AddConvert(&app, &action);
   AddInspect(&app, &action);

@@ -22,7 +22,7 @@ constexpr size_t kMaxChunkRows = 128;
 constexpr size_t kDecodedBytes = 8 << 20;
 constexpr size_t kLine = 64;  // of the caches
 // Tiles read this much beyond the image.
-constexpr size_t kReadSlack = 128;
+constexpr size_t kReadSlack = kLookupPanelSlack;
 // Groups along k that finishing a transposed sum costs more, about (8 on Zen 5).
 constexpr double kTransposeGroups = 8;
 // Rows of a tile that keep the multipliers busy while each sum waits for its last addition.
@@ -62,16 +62,17 @@ double ShareWithin(const Window2d& w) {
 }
 
 // Whether outputs in lanes take less time than positions in lanes: by how much of each tile is wanted.
-bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image) {
+bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image, const LookupKernel& kernel) {
   const size_t outputs = static_cast<size_t>(w.out_channels_per_group());
   const double positions = static_cast<double>(w.out_h * w.out_w);
-  const auto rows_cost = [](size_t count) {
-    const size_t tiles = (count + kLookupRows - 1) / kLookupRows;
+  const auto rows_cost = [](size_t count, size_t max_rows) {
+    const size_t tiles = (count + max_rows - 1) / max_rows;
     return static_cast<double>(tiles) * std::max(kBusyRows, static_cast<double>(count) / static_cast<double>(tiles)) /
            static_cast<double>(count);
   };
-  const double in_positions = rows_cost(outputs) * Ceil(image.lanes(), kLookupLanes / 2) / positions;
-  const double in_outputs = rows_cost(UnbrokenRun(w, image)) * Ceil(outputs, kLookupLanes / 2) /
+  const double in_positions =
+      rows_cost(outputs, kernel.panel_rows) * Ceil(image.lanes(), kLookupLanes / 2) / positions / kernel.panel_speed;
+  const double in_outputs = rows_cost(UnbrokenRun(w, image), kLookupRows) * Ceil(outputs, kLookupLanes / 2) /
                                 static_cast<double>(outputs) * ShareWithin(w) +
                             kTransposeGroups / static_cast<double>(image.group_offsets().size());
   return in_outputs < in_positions;
@@ -82,7 +83,7 @@ class LookupConv : public LookupNode {
   LookupConv(Problem problem, ConvImage image, const NodeContext& context, size_t parts)
       : LookupNode(std::move(problem), context, parts),
         image_(std::move(image)),
-        outputs_in_lanes_(PrefersOutputsInLanes(problem_.window, image_)),
+        outputs_in_lanes_(PrefersOutputsInLanes(problem_.window, image_, kernel_table())),
         order_(Order()),
         product_(kernel_table(), problem_, image_.group_offsets().size(), !outputs_in_lanes_,
                  WeightRows(problem_).MaxDigitSum()) {
@@ -90,7 +91,9 @@ class LookupConv : public LookupNode {
     conv_groups_ = static_cast<size_t>(w.group);
     group_outputs_ = static_cast<size_t>(w.out_channels_per_group());
     positions_ = static_cast<size_t>(w.out_h * w.out_w);
-    run_ = UnbrokenRun(w, image_);
+    packs_ = !outputs_in_lanes_ && !image_.IsInput() && kernel_table().pack != nullptr;
+    lanes_ = packs_ ? positions_ : image_.lanes();
+    run_ = packs_ ? positions_ : UnbrokenRun(w, image_);
     std::vector<size_t>& offsets = outputs_in_lanes_ ? product_.row_offsets : product_.lane_offsets;
     offsets.clear();
     for (const size_t g : order_) offsets.push_back(image_.group_offsets()[g]);
@@ -100,7 +103,7 @@ class LookupConv : public LookupNode {
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
       panel_bytes_ = product_.lane_panel_bytes();
     } else {
-      blocks_ = (group_outputs_ + kLookupRows - 1) / kLookupRows;
+      blocks_ = (group_outputs_ + kernel_table().panel_rows - 1) / kernel_table().panel_rows;
       block_outputs_ = (group_outputs_ + blocks_ - 1) / blocks_;
       // Balancing may leave the last blocks without outputs.
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
@@ -108,15 +111,16 @@ class LookupConv : public LookupNode {
     }
 
     // A chunk is a range of lanes, or of positions.
-    const size_t chunk_items = outputs_in_lanes_ ? positions_ : image_.lanes();
+    const size_t chunk_items = outputs_in_lanes_ ? positions_ : lanes_;
     // Whole rows of positions where they fit, so that tiles are as tall as can be.
     const size_t unit = !outputs_in_lanes_ ? kLookupLanes : std::min(run_, run_ > kMaxChunkRows ? kLookupRows : run_);
     const size_t share = (chunk_items + parts_ - 1) / parts_;
     chunk_ = std::min(outputs_in_lanes_ ? kMaxChunkRows : kMaxChunkLanes, share + unit - 1) / unit * unit;
     chunks_ = (chunk_items + chunk_ - 1) / chunk_;
-    fills_late_ = !outputs_in_lanes_ && image_.IsInput();
+    fills_late_ = !outputs_in_lanes_ && (image_.IsInput() || packs_);
     if (fills_late_) {
-      for (size_t g = 0; g < product_.groups; ++g) product_.lane_offsets[g] = g * chunk_plane_bytes();
+      pixel_offsets_.swap(product_.lane_offsets);
+      for (size_t g = 0; g < product_.groups; ++g) product_.lane_offsets.push_back(g * chunk_plane_bytes());
     }
     decode_late_ = chunks_ == 1 && w.batch == 1;
     const size_t whole_units = std::max<size_t>((panel_bytes_ + kLookupUnit - 1) / kLookupUnit, 1) * kLookupUnit;
@@ -136,7 +140,8 @@ class LookupConv : public LookupNode {
       if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
-        if (!fills_late_ && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
+        const bool has_image = !fills_late_ || packs_;
+        if (has_image && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
         MultiplyImage(args, codes, n, first, count);
       }
     }
@@ -156,15 +161,20 @@ class LookupConv : public LookupNode {
   // 0 (2): the group meets nothing but padding at the left (right) edge of the image; 1: neither.
   int Side(size_t g) const { return image_.IsLeftPadding(g) ? 0 : image_.IsRightPadding(g) ? 2 : 1; }
 
-  // The groups of the image in the order in which they are multiplied: by side where rows of pixels may leave out
-  // what lies beyond the edges.
+  // The groups of the image in the order in which they are multiplied.
   std::vector<size_t> Order() const {
+    const size_t groups = image_.group_offsets().size();
     std::vector<size_t> order;
-    for (const int side : {0, 1, 2}) {
-      for (size_t g = 0; g < image_.group_offsets().size(); ++g) {
-        if ((outputs_in_lanes_ ? Side(g) : 1) == side) order.push_back(g);
+    if (outputs_in_lanes_) {
+      // By side, so that rows of pixels may leave out what lies beyond the edges.
+      for (const int side : {0, 1, 2}) {
+        for (size_t g = 0; g < groups; ++g) {
+          if (Side(g) == side) order.push_back(g);
+        }
       }
+      return order;
     }
+    for (size_t g = 0; g < groups; ++g) order.push_back(g);
     return order;
   }
 
@@ -233,7 +243,7 @@ class LookupConv : public LookupNode {
             std::memcpy(panel + g * kLookupGroupBytes + r * kLookupGroup, &row[g * kLookupGroup], kLookupGroup);
           }
         } else {
-          FillPanelRow(row.data(), groups, r, count, panel);
+          FillPanelRow(row.data(), groups, r, count, kernel_table().row_groups, panel);
         }
         if (product_.offset()) {
           AddCorrections(product_, w_digits_, row.data(), 0, groups, product_.segments * problem_.outputs,
@@ -245,7 +255,10 @@ class LookupConv : public LookupNode {
   }
 
   void PlanScratch() {
-    images_ = plan_.Add((fills_late_ ? parts_ : 1) * act_digits(), image_bytes() + kReadSlack, &images_stride_);
+    const bool has_image = !fills_late_ || packs_;
+    images_ = plan_.Add(has_image ? act_digits() : 0, image_.bytes() + kReadSlack, &images_stride_);
+    filled_ = plan_.Add(fills_late_ ? parts_ * act_digits() : 0, product_.groups * chunk_plane_bytes() + kReadSlack,
+                        &filled_stride_);
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     const size_t decoded = decodes_all_ ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
@@ -265,8 +278,9 @@ class LookupConv : public LookupNode {
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
 
   // Of activations; of a part's chunk where that is filled by itself.
-  uint8_t* Image(const RunArgs& args, size_t part, size_t digit) const {
-    return args.scratch + images_ + ((fills_late_ ? part * act_digits() : 0) + digit) * images_stride_;
+  uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
+  uint8_t* Filled(const RunArgs& args, size_t part, size_t digit) const {
+    return args.scratch + filled_ + (part * act_digits() + digit) * filled_stride_;
   }
   uint8_t* DecodedBlock(const RunArgs& args, size_t digit, size_t block) const {
     return args.scratch + decoded_ + digit * decoded_stride_ + block * panel_bytes_;
@@ -300,7 +314,7 @@ class LookupConv : public LookupNode {
       uint8_t* line = args.scratch + line_ + part * line_stride_;
       for (size_t plane = begin; plane < end; ++plane) {
         for (size_t d = 0; d < act_digits(); ++d) {
-          image_.FillPlane(kernel_table(), a_digits_.table[d], codes, plane, Image(args, 0, d), line);
+          image_.FillPlane(kernel_table(), a_digits_.table[d], codes, plane, Image(args, d), line);
         }
       }
     });
@@ -308,14 +322,27 @@ class LookupConv : public LookupNode {
 
   // Bytes of a plane of a chunk that is filled by itself: an odd number of cache lines, like those of an image.
   size_t chunk_plane_bytes() const { return (chunk_ * kLookupGroup / kLine | 1) * kLine; }
-  size_t image_bytes() const { return fills_late_ ? product_.groups * chunk_plane_bytes() : image_.bytes(); }
 
   void FillChunk(const RunArgs& args, const uint8_t* codes, size_t part, size_t group, size_t chunk) const {
-    const size_t first = chunk * chunk_, count = std::min(chunk_, image_.lanes() - first);
+    const size_t first = chunk * chunk_, count = std::min(chunk_, lanes_ - first);
     for (size_t d = 0; d < act_digits(); ++d) {
+      if (packs_) {
+        LookupPack pack;
+        pack.image = Image(args, d) + group * image_.group_bytes();
+        pack.offsets = pixel_offsets_.data();
+        pack.groups = product_.groups;
+        pack.run = static_cast<size_t>(problem_.window.out_w);
+        pack.pitch = image_.pitch();
+        pack.first = first;
+        pack.count = count;
+        pack.to = Filled(args, part, d);
+        pack.to_stride = chunk_plane_bytes();
+        kernel_table().pack(pack);
+        continue;
+      }
       for (size_t g = 0; g < product_.groups; ++g) {
         image_.FillRun(kernel_table(), a_digits_.table[d], codes, group * product_.groups + g, first, count,
-                       Image(args, part, d) + g * chunk_plane_bytes());
+                       Filled(args, part, d) + g * chunk_plane_bytes());
       }
     }
   }
@@ -325,6 +352,7 @@ class LookupConv : public LookupNode {
     const size_t pairs = conv_groups_ * chunks_;
     const size_t row_parts = std::min(count, (parts_ + pairs - 1) / pairs);
     ForEachPart(args.pool, parts_, pairs * row_parts, [&](size_t part, size_t begin, size_t end) {
+      const LookupScope scope(kernel_table());
       for (size_t item = begin; item < end; ++item) {
         const size_t pair = item / row_parts, row_part = item % row_parts;
         const size_t group = pair / chunks_, chunk = pair % chunks_;
@@ -374,7 +402,7 @@ class LookupConv : public LookupNode {
       for (size_t t = 0; t < tiles; ++t) {
         const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
         const size_t from = group * image_.group_bytes() + (y * image_.pitch() + x + begin) * kLookupGroup;
-        const uint8_t* pixels[2] = {Image(args, part, 0) + from, Image(args, part, act_digits() - 1) + from};
+        const uint8_t* pixels[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
         Sums sums = all;
         sums.narrow += (done + begin) * kLookupLanes;
         sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
@@ -419,7 +447,7 @@ class LookupConv : public LookupNode {
   void MultiplyLanes(const RunArgs& args, size_t part, size_t n, size_t group, size_t chunk, size_t block,
                      size_t decoded_block) const {
     const size_t output = group * group_outputs_ + block * block_outputs_, outputs = OutputsOfBlock(block);
-    const size_t end = std::min((chunk + 1) * chunk_, image_.lanes());
+    const size_t end = std::min((chunk + 1) * chunk_, lanes_);
     const Correction correction = OutputCorrection(output);
     const uint8_t* rows[2] = {DecodedBlock(args, 0, decoded_block),
                               DecodedBlock(args, weight_digits() - 1, decoded_block)};
@@ -443,9 +471,11 @@ class LookupConv : public LookupNode {
       }
       lane = std::min(lane, last);
       const size_t tiles = may_repeat && lane - first == kLookupLanes ? (end - first) / kLookupLanes : 1;
-      const size_t from =
-          fills_late_ ? (first - chunk * chunk_) * kLookupGroup : group * image_.group_bytes() + first * kLookupGroup;
-      const uint8_t* images[2] = {Image(args, part, 0) + from, Image(args, part, act_digits() - 1) + from};
+      const uint8_t* images[2];
+      for (size_t d : {size_t{0}, act_digits() - 1}) {
+        images[d] = fills_late_ ? Filled(args, part, d) + (first - chunk * chunk_) * kLookupGroup
+                                : Image(args, d) + group * image_.group_bytes() + first * kLookupGroup;
+      }
       MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish, tiles);
       first = lane + (tiles - 1) * kLookupLanes;
     }
@@ -459,20 +489,24 @@ class LookupConv : public LookupNode {
   size_t group_outputs_ = 0;
   size_t positions_ = 0;
   size_t run_ = 0;
+  size_t lanes_ = 0;
   size_t blocks_ = 0, block_outputs_ = 0;  // of the outputs of one convolution group
   size_t panel_bytes_ = 0;                 // decoded
   size_t units_ = 0;                       // of the stream
   size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
-  bool decodes_all_ = false;         // at once, before anything is multiplied
-  bool fills_late_ = false;          // a chunk becomes pixels right before it is multiplied
-  bool decode_late_ = false;         // a block is used once, right after it was decoded
-  std::vector<Product> clips_;       // product_ without rows of the kernel that are padding, of several kinds
-  std::vector<size_t> clip_of_row_;  // of output rows; empty: product_ everywhere
+  bool decodes_all_ = false;           // at once, before anything is multiplied
+  bool packs_ = false;                 // an image into lanes without gaps
+  bool fills_late_ = false;            // a chunk becomes pixels right before it is multiplied
+  bool decode_late_ = false;           // a block is used once, right after it was decoded
+  std::vector<Product> clips_;         // product_ without rows of the kernel that are padding, of several kinds
+  std::vector<size_t> clip_of_row_;    // of output rows; empty: product_ everywhere
+  std::vector<size_t> pixel_offsets_;  // of what is packed, per group
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][output]
   // Scratch.
   size_t images_ = 0, images_stride_ = 0;
+  size_t filled_ = 0, filled_stride_ = 0;
   size_t line_ = 0, line_stride_ = 0;
   size_t decoded_ = 0, decoded_stride_ = 0;
   size_t narrow_ = 0, narrow_stride_ = 0;  // before they are transposed: a row per position

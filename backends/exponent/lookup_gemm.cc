@@ -24,7 +24,7 @@ class LookupGemm : public LookupNode {
     PackWeights();
     problem_.weights = nullptr;
     decodes_ = problem_.rows * act_digits_ > kernel_table().stream_rows(problem_.w.stored_bits());
-    const size_t most = (decodes_ ? kLookupRows : kLookupStreamRows) / act_digits_;
+    const size_t most = (decodes_ ? kernel_table().panel_rows : kLookupStreamRows) / act_digits_;
     row_blocks_ = (problem_.rows + most - 1) / most;
     block_rows_ = (problem_.rows + row_blocks_ - 1) / row_blocks_;
     // Where there are fewer blocks than threads, rows are divided too.
@@ -44,6 +44,7 @@ class LookupGemm : public LookupNode {
         if (std::max(begin, full) < end) MultiplyBlocks(args, part, full, 1, 0);
         return;
       }
+      const LookupScope scope(kernel_table());
       size_t decoded = blocks_;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t block = item / row_parts_, row_part = item % row_parts_;
@@ -95,7 +96,8 @@ class LookupGemm : public LookupNode {
 
   void PlanScratch() {
     const size_t row_bytes = product_.row_panel_bytes(1);
-    rows_ = plan_.Add(row_blocks_, product_.row_panel_bytes(block_rows_ * act_digits_), &rows_stride_);
+    rows_ =
+        plan_.Add(row_blocks_, product_.row_panel_bytes(block_rows_ * act_digits_) + kLookupPanelSlack, &rows_stride_);
     line_ = plan_.Add(parts_, row_bytes, &line_stride_);
     lanes_ = plan_.Add(decodes_ ? parts_ * static_cast<size_t>(product_.weight_digits) : 0,
                        product_.units() * kLookupUnit, &lanes_stride_);
@@ -112,13 +114,14 @@ class LookupGemm : public LookupNode {
     const LookupKernel& kernel = kernel_table();
     uint8_t* panel = RowPanel(args, block);
     const size_t digit_rows = RowsOfBlock(block) * act_digits_;
+    const size_t row_groups = decodes_ ? kernel.row_groups : kLookupStreamGroups;
     // A single row is its own panel. Weights are zero beyond k, so the digits there only have to exist.
     uint8_t* line = digit_rows == 1 ? panel : args.scratch + line_ + part * line_stride_;
     std::memset(line + problem_.k, 0, product_.row_panel_bytes(1) - problem_.k);
     for (size_t r = 0; r < digit_rows; ++r) {
       const uint8_t* codes = Codes(args, 0) + (block * block_rows_ + r / act_digits_) * problem_.k;
       kernel.translate(codes, {problem_.k}, a_digits_.table[r % act_digits_], line);
-      if (digit_rows > 1) FillPanelRow(line, product_.groups, r, digit_rows, panel);
+      if (digit_rows > 1) FillPanelRow(line, product_.groups, r, digit_rows, row_groups, panel);
     }
   }
 

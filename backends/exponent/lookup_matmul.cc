@@ -24,15 +24,15 @@ class LookupMatMul : public LookupNode {
     chunk_lanes_ = std::clamp(kChunkBytes / per_lane / kLookupLanes * kLookupLanes, kLookupLanes, kMaxChunkLanes);
     chunk_lanes_ = std::min(chunk_lanes_, (problem_.outputs + kLookupLanes - 1) / kLookupLanes * kLookupLanes);
     chunks_ = (problem_.outputs + chunk_lanes_ - 1) / chunk_lanes_;
-    row_blocks_ = (problem_.rows + kLookupRows - 1) / kLookupRows;
+    row_blocks_ = (problem_.rows + kernel_table().panel_rows - 1) / kernel_table().panel_rows;
     block_rows_ = (problem_.rows + row_blocks_ - 1) / row_blocks_;
     const size_t matrices = problem_.batch.count();
     row_parts_ = std::min(row_blocks_, (parts_ + matrices * chunks_ - 1) / (matrices * chunks_));
     zeros_ = plan_.Add(1, chunk_lanes_, &zeros_stride_);
-    ones_ = plan_.Add(product_.offset() ? 1 : 0, product_.row_panel_bytes(1), &ones_stride_);
+    ones_ = plan_.Add(product_.offset() ? 1 : 0, product_.row_panel_bytes(1) + kLookupPanelSlack, &ones_stride_);
     line_ = plan_.Add(parts_, (product_.groups + 3) / 4 * 16, &line_stride_);
-    rows_ = plan_.Add(parts_ * static_cast<size_t>(product_.act_digits), product_.row_panel_bytes(block_rows_),
-                      &rows_stride_);
+    rows_ = plan_.Add(parts_ * static_cast<size_t>(product_.act_digits),
+                      product_.row_panel_bytes(block_rows_) + kLookupPanelSlack, &rows_stride_);
     lanes_ = plan_.Add(parts_ * weight_digits, chunk_lanes_ * product_.groups * kLookupGroup, &lanes_stride_);
     corrections_ = plan_.Add(product_.offset() ? parts_ : 0,
                              weight_digits * product_.segments * chunk_lanes_ * sizeof(int32_t), &corrections_stride_);
@@ -44,6 +44,7 @@ class LookupMatMul : public LookupNode {
     // An item is a share of the rows of one chunk of columns of one matrix.
     const size_t items = problem_.batch.count() * chunks_ * row_parts_;
     ForEachPart(args.pool, parts_, items, [&](size_t part, size_t begin, size_t end) {
+      const LookupScope scope(kernel_table());
       size_t filled = items;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t row_part = item % row_parts_, chunk = item / row_parts_ % chunks_;
@@ -124,7 +125,7 @@ class LookupMatMul : public LookupNode {
     for (size_t r = 0; r < count; ++r) {
       for (size_t d = 0; d < static_cast<size_t>(product_.act_digits); ++d) {
         kernel_table().translate(a + r * problem_.k, {problem_.k}, a_digits_.table[d], line);
-        FillPanelRow(line, product_.groups, r, count, RowPanel(args, part, d));
+        FillPanelRow(line, product_.groups, r, count, kernel_table().row_groups, RowPanel(args, part, d));
       }
     }
     Correction correction;

@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint64_t kMaxDigit = 127;
 constexpr uint64_t kMaxSum = 2147483647;
-// Any digits of so many groups fit int32, in whole 16-byte steps of a row panel.
-constexpr size_t kSafeGroups = kMaxSum / (kMaxDigit * kMaxDigit * kLookupGroup) / 4 * 4;
+// Any digits of so many groups fit int32, in whole blocks of any kernel's row panels.
+constexpr size_t kSafeGroups = kMaxSum / (kMaxDigit * kMaxDigit * kLookupGroup) / 16 * 16;
 
 }  // namespace
 
@@ -153,7 +153,7 @@ void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, co
 
 void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t lanes, const uint8_t* const* row_panels,
               size_t rows, const Correction& correction, const Sums& sums, Edges edges) {
-  alignas(64) int32_t term[kLookupRows * kLookupLanes];
+  alignas(64) int32_t term[TileSums::kSize];
   LookupTile tile;
   tile.row_count = rows;
   tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
@@ -253,9 +253,13 @@ void AddCorrections(const Product& product, const Digits& weights, const uint8_t
   }
 }
 
-void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, uint8_t* panel) {
-  panel += row * 16;
-  for (size_t g = 0; g < groups; g += 4, panel += rows * 16, digits += 16) std::memcpy(panel, digits, 16);
+void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, size_t row_groups, uint8_t* panel) {
+  for (size_t g = 0; g < groups; g += row_groups) {
+    const size_t bytes = std::min(row_groups, (groups - g + 3) / 4 * 4) * kLookupGroup;
+    std::memcpy(panel + row * bytes, digits, bytes);
+    panel += rows * bytes;
+    digits += bytes;
+  }
 }
 
 }  // namespace tally

@@ -31,7 +31,7 @@ struct Product {
 
   const LookupKernel* kernel;
   size_t groups;          // of 4 along k
-  size_t segment_groups;  // a multiple of 4
+  size_t segment_groups;  // whole blocks of row panels
   size_t segments;        // at least 1
   bool acts_in_lanes;
   bool act_signed;
@@ -48,7 +48,7 @@ struct Product {
   size_t lane_panel_bytes() const { return groups * kLookupGroupBytes; }
   // Of a stream whose last one may be filled up with zeros.
   size_t units() const { return (groups + kLookupUnitGroups - 1) / kLookupUnitGroups; }
-  size_t row_panel_bytes(size_t rows) const { return (groups + 3) / 4 * rows * 16; }
+  size_t row_panel_bytes(size_t rows) const { return (groups + 3) / 4 * rows * 16; }  // without slack
   size_t segment_begin(size_t s) const { return s * segment_groups; }
   size_t segment_size(size_t s) const {
     const size_t begin = segment_begin(s);
@@ -75,7 +75,7 @@ struct Sums {
 
 // Memory for the sums of a tile.
 struct TileSums {
-  static constexpr size_t kSize = kLookupRows * kLookupLanes;
+  static constexpr size_t kSize = kLookupPanelRows * kLookupLanes;
   alignas(64) int32_t narrow[kSize];
   alignas(64) int64_t wide[kSize];
   Sums sums() { return {narrow, wide, kLookupLanes}; }
@@ -160,8 +160,9 @@ class WeightRows {
 void AddCorrections(const Product& product, const Digits& weights, const uint8_t* codes, size_t first_group,
                     size_t groups, size_t digit_step, size_t segment_step, int32_t* values);
 
-// Copies `groups` * 4 digits of row `row` into a row panel of `rows` rows. `digits` is readable to a multiple of 16.
-void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, uint8_t* panel);
+// Copies `groups` * 4 digits of row `row` into a row panel of `rows` rows and blocks of `row_groups` groups. `digits`
+// is readable to a multiple of 16.
+void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, size_t row_groups, uint8_t* panel);
 
 // Base of the nodes on look-up kernels.
 class LookupNode : public CompiledNode {

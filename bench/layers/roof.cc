@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "backends/exponent/kernels/lookup/lookup_table.h"
+
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
@@ -21,6 +23,8 @@ constexpr int kTrials = 7;
 constexpr int64_t kRounds = 200000;
 // Independent sums, so that none waits for its own last addition.
 constexpr int kSums = 12;
+// One product of tiles stands for so many rounds.
+constexpr int kAmxRounds = 16;
 
 // The result of a loop that must not be left out.
 volatile int32_t sink = 0;
@@ -104,6 +108,19 @@ __attribute__((target("avx512f,avx512vnni"))) int32_t MultiplyAvx512(int64_t rou
   return _mm512_reduce_add_epi32(sum);
 }
 
+// Tile registers 0..5: sums; 6 and 7: factors.
+int32_t MultiplyAmx(int64_t rounds) {
+  const LookupScope scope(*ChooseKernel(LookupKernels(), DetectCpu()).kernel);
+  for (int64_t i = 0; i < rounds; i += kAmxRounds) {
+    asm volatile(
+        "tdpbusd %tmm6, %tmm7, %tmm0\n\ttdpbusd %tmm6, %tmm7, %tmm1\n\ttdpbusd %tmm6, %tmm7, %tmm2\n\t"
+        "tdpbusd %tmm6, %tmm7, %tmm3\n\ttdpbusd %tmm6, %tmm7, %tmm4\n\ttdpbusd %tmm6, %tmm7, %tmm5\n\t"
+        "tdpbusd %tmm6, %tmm7, %tmm0\n\ttdpbusd %tmm6, %tmm7, %tmm1\n\ttdpbusd %tmm6, %tmm7, %tmm2\n\t"
+        "tdpbusd %tmm6, %tmm7, %tmm3\n\ttdpbusd %tmm6, %tmm7, %tmm4\n\ttdpbusd %tmm6, %tmm7, %tmm5");
+  }
+  return 0;
+}
+
 __attribute__((target("avx2,avxvnni"))) int32_t MultiplyAvxVnni(int64_t rounds) {
   __m256i sums[kSums] = {};
   __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
@@ -162,6 +179,7 @@ struct Multiply {
 
 Multiply ChooseMultiply(const CpuFeatures& cpu) {
 #if defined(__x86_64__)
+  if (cpu.Has(Isa::kAmx)) return {MultiplyAmx, 16 * 16 * 64 / kAmxRounds};
   if (cpu.Has(Isa::kAvx512)) return {MultiplyAvx512, 64};
   if (cpu.Has(Isa::kAvxVnni)) return {MultiplyAvxVnni, 32};
   if (cpu.Has(Isa::kAvx2)) return {MultiplyAvx2, 32};

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/exponent/kernels/lookup/lookup_table.h"
+#include "backends/exponent/lookup_product.h"
 #include "bench/micro/operands.h"
 #include "benchmark/benchmark.h"
 
@@ -25,7 +26,8 @@ constexpr const char* kOperandNames[] = {"acts_in_lanes", "weights_in_lanes", "p
 void Tile(benchmark::State& state, const LookupKernel& kernel, Operands operands, size_t rows, size_t groups) {
   const bool pixels = operands == Operands::kPixels;
   const AlignedBuffer lanes = SmallBytes(groups * kLookupGroupBytes, 127);
-  const AlignedBuffer panel = SmallBytes((groups + 3) / 4 * 4 * (pixels ? 64 : rows * 4), 127);
+  const size_t row_bytes = (groups + 3) / 4 * 16;
+  const AlignedBuffer digits = SmallBytes((groups + 3) / 4 * 4 * 64, 127);  // rows, or pixels
   std::vector<size_t> lane_offsets, row_offsets;
   for (size_t g = 0; g < groups; ++g) {
     lane_offsets.push_back(g * kLookupGroupBytes);
@@ -35,17 +37,24 @@ void Tile(benchmark::State& state, const LookupKernel& kernel, Operands operands
   LookupTile tile;
   tile.lanes = lanes.data();
   tile.lane_offsets = lane_offsets.data();
-  tile.rows = panel.data();
   if (pixels) tile.row_offsets = row_offsets.data();
   tile.groups = groups;
   tile.row_count = rows;
   tile.lane_count = kLookupLanes;
   tile.acts_in_lanes = operands == Operands::kActsInLanes;
   tile.acc_stride = kLookupLanes;
-  tile.acc = expected.data();
-  Scalar().tile(tile);
-  tile.acc = acc.data();
-  kernel.tile(tile);
+  AlignedBuffer panel(row_bytes * rows + kLookupPanelSlack);
+  const auto use = [&](const LookupKernel& k, std::vector<int32_t>& sums) {
+    for (size_t r = 0; r < rows; ++r) {
+      FillPanelRow(digits.data() + row_bytes * (r % 16), groups, r, rows, k.row_groups, panel.data());
+    }
+    tile.rows = pixels ? digits.data() : panel.data();
+    tile.acc = sums.data();
+    k.tile(tile);
+  };
+  use(Scalar(), expected);
+  const LookupScope scope(kernel);
+  use(kernel, acc);
   if (acc != expected) return state.SkipWithError("sums differ from the scalar kernel's");
   for (auto _ : state) {
     kernel.tile(tile);
@@ -102,7 +111,8 @@ void Decode(benchmark::State& state, const LookupKernel& kernel, int bits, size_
 [[maybe_unused]] const bool kRegistered =
     ForEachKernel(LookupKernels(), [](const std::string& isa, const LookupKernel& kernel) {
       for (const Operands operands : {Operands::kActsInLanes, Operands::kWeightsInLanes, Operands::kPixels}) {
-        for (const size_t rows : {size_t{1}, size_t{6}, kLookupRows}) {
+        const size_t most = operands == Operands::kPixels ? kLookupRows : kernel.panel_rows;
+        for (const size_t rows : {size_t{1}, size_t{6}, most}) {
           const std::string name =
               absl::StrCat("BM_LookupTile/", isa, "/", kOperandNames[static_cast<int>(operands)], "/rows:", rows);
           benchmark::RegisterBenchmark(name.c_str(), Tile, kernel, operands, rows, 144);

@@ -4,6 +4,10 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdlib>
 #include <fstream>
@@ -14,7 +18,30 @@
 namespace tally {
 namespace {
 
-constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512};
+#if defined(__x86_64__)
+struct Cpuid {
+  unsigned eax, ebx, ecx, edx;
+};
+// Of "structured extended feature flags"; subleaf 0 gives the highest subleaf in eax.
+Cpuid CpuidLeaf7(unsigned subleaf) {
+  Cpuid r;
+  __asm__("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(7), "c"(subleaf));
+  return r;
+}
+
+bool HasAmx() {
+  const unsigned edx = CpuidLeaf7(0).edx;
+  const bool tile = (edx >> 24) & 1, int8 = (edx >> 25) & 1;
+  if (!tile || !int8) return false;
+#if defined(__linux__)
+  // The kernel makes room for tile registers only in processes that ask: Documentation/arch/x86/xstate.rst of Linux.
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 CpuFeatures Detect() {
   CpuFeatures cpu;
@@ -22,19 +49,14 @@ CpuFeatures Detect() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   if (avx2) cpu.Add(Isa::kAvx2);
-  // GCC 12 has no name for AVX-VNNI: leaf 7, subleaf 1, EAX bit 4. The operating system's support for ymm registers is
-  // part of the avx2 answer.
-  unsigned eax = 7, ebx = 0, ecx = 1, edx = 0;
-  unsigned highest = 0;
-  __asm__("cpuid" : "=a"(highest), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(0));
-  if (avx2 && highest >= 1) {
-    __asm__("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(1));
-    if ((eax >> 4) & 1) cpu.Add(Isa::kAvxVnni);
-  }
+  // GCC 12 has no names for AVX-VNNI and AMX. The operating system's support for ymm registers is part of the avx2
+  // answer.
+  if (avx2 && CpuidLeaf7(0).eax >= 1 && ((CpuidLeaf7(1).eax >> 4) & 1) != 0) cpu.Add(Isa::kAvxVnni);
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
     cpu.Add(Isa::kAvx512);
+    if (HasAmx()) cpu.Add(Isa::kAmx);
   }
 #elif defined(__aarch64__)
   const unsigned long capabilities = getauxval(AT_HWCAP);
@@ -52,6 +74,7 @@ const char* IsaName(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvxVnni: return "avxvnni";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAmx: return "avx512_amx";
   }
   return "unknown";
 }

@@ -17,7 +17,10 @@ enum class Isa : uint8_t {
   kAvx2 = 2,     // "avx2"     AVX2, FMA, BMI2
   kAvxVnni = 3,  // "avxvnni"  AVX2 and AVX-VNNI
   kAvx512 = 4,   // "avx512"   F, BW, DQ, VL, VBMI and VNNI
+  kAmx = 5,      // "avx512_amx"  AVX-512 as above, AMX-TILE and AMX-INT8
 };
+
+inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAmx};
 
 TALLY_API const char* IsaName(Isa isa);
 
@@ -30,7 +33,7 @@ struct CpuFeatures {
   Isa best() const;
 };
 
-// What this CPU and operating system support; detected once.
+// What this CPU and operating system support; detected once. Asks Linux for the permission to use AMX.
 TALLY_API const CpuFeatures& DetectCpu();
 
 // The features that kernels may use: those of DetectCpu(), capped by TALLY_FORCE_ISA (empty or unset: no cap). A cap at

@@ -21,14 +21,15 @@ TEST(AllowedCpu, EmptyMeansUnset) {
 }
 
 TEST(AllowedCpu, CapsAtTheForcedInstructionSet) {
-  const CpuFeatures cpu = Features({Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512});
+  const CpuFeatures cpu = Features({Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAmx});
   const struct {
     const char* forced;
     CpuFeatures expected;
   } cases[] = {{"scalar", Features({})},
                {"avx2", Features({Isa::kAvx2})},
                {"avxvnni", Features({Isa::kAvx2, Isa::kAvxVnni})},
-               {"avx512", cpu}};
+               {"avx512", Features({Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512})},
+               {"avx512_amx", cpu}};
   for (const auto& c : cases) {
     absl::StatusOr<CpuFeatures> allowed = AllowedCpu(cpu, c.forced);
     ASSERT_TRUE(allowed.ok()) << c.forced;

@@ -88,7 +88,7 @@ void ExpectSameBitsEverywhere(const Model& model, const Dataset& data, int64_t c
           << backend << " " << isa << " " << threads << " threads, sample " << i;
     }
   };
-  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512}) {
+  for (Isa isa : kAllIsas) {
     if (!DetectCpu().Has(isa)) {
       std::printf("[   note   ] this CPU has no %s\n", IsaName(isa));
       continue;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 #include "tests/backends/exponent/harness.h"
@@ -17,6 +18,7 @@ class LookupKernelTest : public ::testing::TestWithParam<IsaEntry<LookupKernel>>
  protected:
   void SetUp() override {
     if (!DetectCpu().Has(GetParam().isa)) GTEST_SKIP() << "this CPU has no " << IsaName(GetParam().isa);
+    scope_.emplace(kernel());
   }
   const LookupKernel& kernel() const { return *GetParam().kernel; }
 
@@ -28,6 +30,16 @@ class LookupKernelTest : public ::testing::TestWithParam<IsaEntry<LookupKernel>>
   int64_t Correction(bool is_signed, int64_t weight_sum) const {
     return is_signed ? -kernel().signed_offset * weight_sum : 0;
   }
+  // Of digit k of row r in a row panel.
+  size_t PanelAt(size_t k, size_t r, size_t rows, size_t groups) const {
+    const size_t first = k / 4 / kernel().row_groups * kernel().row_groups;
+    const size_t together = std::min(kernel().row_groups, (groups - first + 3) / 4 * 4);
+    return (first * rows + together * r) * 4 + k - first * 4;
+  }
+  static size_t PanelBytes(size_t rows, size_t groups) { return (groups + 3) / 4 * rows * 16 + kLookupPanelSlack; }
+
+ private:
+  std::optional<LookupScope> scope_;
 };
 
 // Heap memory of an exact size.
@@ -150,24 +162,26 @@ TEST_P(LookupKernelTest, DecodesEveryWidth) {
 
 TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
   Rng rng(105);
-  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
-    for (size_t groups = 0; groups <= 9; ++groups) {
+  for (size_t rows = 1; rows <= std::max(kLookupRows, kernel().panel_rows); ++rows) {
+    for (size_t groups : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 37}) {
       for (int variant = 0; variant < 12; ++variant) {
         const bool act_signed = variant & 1;
         const size_t lanes = variant & 2 ? 32 : 16;
         // Rows are a panel of weights, a panel of activations, or pixels of activations.
         const bool acts_in_lanes = variant / 4 == 0, pixels = variant / 4 == 2;
+        if (rows > (pixels ? kLookupRows : kernel().panel_rows)) continue;
         LookupTile tile;
-        // Groups lie anywhere, also over each other's slack.
+        // Groups lie anywhere, at equal distances or not, also over each other's slack.
         const size_t step = lanes * 4 + Pick(rng, 9);
         std::vector<size_t> offsets;
         for (size_t g = 0; g < groups; ++g) offsets.push_back((groups - 1 - g) * step);
+        if (groups > 0 && Pick(rng, 2) == 0) std::swap(offsets[Pick(rng, groups)], offsets[Pick(rng, groups)]);
         auto lane_panel = Exact<uint8_t>(groups == 0 ? 0 : (groups - 1) * step + lanes * 4);
         const size_t pixel_step = rows * 4 + Pick(rng, 9);
         std::vector<size_t> row_offsets;
         for (size_t g = 0; g < groups; ++g) row_offsets.push_back((groups - 1 - g) * pixel_step);
         const size_t pixel_bytes = groups == 0 ? 0 : (groups - 1) * pixel_step + rows * 4;
-        auto row_panel = Exact<uint8_t>(pixels ? pixel_bytes : (groups + 3) / 4 * rows * 16);
+        auto row_panel = Exact<uint8_t>(pixels ? pixel_bytes : PanelBytes(rows, groups));
         std::vector<std::vector<int>> lane_digits(lanes), row_digits(rows);
         for (size_t k = 0; k < 4 * groups; ++k) {
           for (size_t l = 0; l < lanes; ++l) {
@@ -178,7 +192,7 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
           for (size_t r = 0; r < rows; ++r) {
             const int d = RandomDigit(rng, acts_in_lanes ? true : act_signed);
             row_digits[r].push_back(d);
-            const size_t at = pixels ? row_offsets[k / 4] + 4 * r + k % 4 : (k / 16 * rows + r) * 16 + k % 16;
+            const size_t at = pixels ? row_offsets[k / 4] + 4 * r + k % 4 : PanelAt(k, r, rows, groups);
             row_panel[at] = acts_in_lanes ? static_cast<uint8_t>(d) : Store(d, act_signed);
           }
         }
@@ -312,17 +326,17 @@ class FinishCase {
 TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
   if (!kernel().finishes) GTEST_SKIP() << "the kernels of " << IsaName(GetParam().isa) << " leave sums to others";
   Rng rng(109);
-  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
+  for (size_t rows = 1; rows <= kernel().panel_rows; ++rows) {
     for (int trial = 0; trial < 60; ++trial) {
-      const size_t groups = Pick(rng, 7);
+      const size_t groups = trial % 5 == 0 ? Pick(rng, 40) : Pick(rng, 7);
       const auto lanes = AnyBytes(rng, groups * kLookupGroupBytes);
-      const auto panel = AnyBytes(rng, (groups + 3) / 4 * rows * 16);
+      const auto panel = AnyBytes(rng, PanelBytes(rows, groups));
       std::vector<size_t> offsets, row_offsets;
       for (size_t g = 0; g < groups; ++g) {
         offsets.push_back(g * kLookupGroupBytes);
         row_offsets.push_back(g * rows * kLookupGroup);
       }
-      int32_t sums[kLookupRows * kLookupLanes];
+      int32_t sums[kLookupPanelRows * kLookupLanes];
       LookupTile tile;
       tile.lanes = lanes.get();
       tile.lane_offsets = offsets.data();
@@ -331,7 +345,7 @@ TEST_P(LookupKernelTest, FinishesTilesAndStreams) {
       tile.row_count = rows;
       tile.lane_count = kLookupLanes;
       tile.acts_in_lanes = trial % 2 == 0;
-      if (trial % 4 == 1) tile.row_offsets = row_offsets.data();
+      if (trial % 4 == 1 && rows <= kLookupRows) tile.row_offsets = row_offsets.data();
       tile.acc = sums;
       tile.acc_stride = kLookupLanes;
       FinishCase by_tile(rng, rows, tile.acts_in_lanes, Pick(rng, 2) == 0);
@@ -373,11 +387,11 @@ TEST_P(LookupKernelTest, FinishesTilesBesideEachOther) {
   if (!kernel().finishes) GTEST_SKIP() << "the kernels of " << IsaName(GetParam().isa) << " leave sums to others";
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   Rng rng(110);
-  for (size_t rows = 1; rows <= kLookupRows; ++rows) {
+  for (size_t rows = 1; rows <= kernel().panel_rows; ++rows) {
     for (size_t tiles = 1; tiles <= 4; ++tiles) {
-      const size_t groups = 1 + Pick(rng, 6), tile_bytes = kLookupLanes * kLookupGroup;
+      const size_t groups = 1 + Pick(rng, tiles == 1 ? 40 : 6), tile_bytes = kLookupLanes * kLookupGroup;
       const auto lanes = AnyBytes(rng, groups * tiles * tile_bytes);
-      const auto panel = AnyBytes(rng, (groups + 3) / 4 * rows * 16);
+      const auto panel = AnyBytes(rng, PanelBytes(rows, groups));
       std::vector<size_t> offsets;
       for (size_t g = 0; g < groups; ++g) offsets.push_back(g * tiles * tile_bytes);
       const std::vector<float> scale = RandomFloats(rng, rows), bias = RandomFloats(rng, rows);
@@ -418,6 +432,37 @@ TEST_P(LookupKernelTest, FinishesTilesBesideEachOther) {
           ASSERT_EQ(std::memcmp(together.data(), one_by_one.data(), together.size() * sizeof(float)), 0)
               << rows << " rows, " << tiles << " tiles, " << low << " .. " << high;
         }
+      }
+    }
+  }
+}
+
+TEST_P(LookupKernelTest, PacksPixelsOfSuccessivePositions) {
+  if (kernel().pack == nullptr) GTEST_SKIP() << "the kernels of " << IsaName(GetParam().isa) << " pack nothing";
+  Rng rng(111);
+  for (int trial = 0; trial < 400; ++trial) {
+    LookupPack pack;
+    pack.run = 1 + Pick(rng, trial % 2 == 0 ? 8 : 60);
+    pack.pitch = pack.run + Pick(rng, 4);
+    pack.first = Pick(rng, 100);
+    pack.count = 1 + Pick(rng, kLookupPackLanes);
+    pack.groups = Pick(rng, 5);
+    const size_t last = pack.first + pack.count - 1, pixels = last / pack.run * pack.pitch + last % pack.run + 1;
+    std::vector<size_t> offsets;
+    for (size_t g = 0; g < pack.groups; ++g) offsets.push_back(Pick(rng, 200));
+    const auto image = AnyBytes(rng, pixels * 4 + 200 + 60);
+    pack.image = image.get();
+    pack.offsets = offsets.data();
+    pack.to_stride = pack.count * 4 + Pick(rng, 70);
+    const auto packed = Exact<uint8_t>(pack.groups * pack.to_stride + 60);
+    pack.to = packed.get();
+    kernel().pack(pack);
+    for (size_t g = 0; g < pack.groups; ++g) {
+      for (size_t i = 0; i < pack.count * 4; ++i) {
+        const size_t p = pack.first + i / 4, pixel = p / pack.run * pack.pitch + p % pack.run;
+        ASSERT_EQ(packed[g * pack.to_stride + i], image[offsets[g] + pixel * 4 + i % 4])
+            << "run " << pack.run << " pitch " << pack.pitch << " first " << pack.first << " group " << g << " byte "
+            << i;
       }
     }
   }

@@ -12,7 +12,9 @@
 // Layouts:
 //   lanes        [lane][4] at an offset per group  one operand of a tile, the one that lies in vector lanes: a lane
 //                panel, [groups][32 lanes][4], or an image of pixels of 4 bytes
-//   row panel    [ceil(groups / 4)][rows][16]   the other operand, broadcast; rows >= 1
+//   row panel    [blocks of groups][rows][4 * groups of the block]   the other operand; rows >= 1. A block has
+//                row_groups of the kernel, for streams 4; the last one what is left, in multiples of 4.
+//                kLookupPanelSlack readable bytes follow it.
 //   stream       codes at their stored width, in the order in which they are consumed, in units of 512 codes: a row of
 //                64 bytes per bit (LookupPieces below, PackStream of lookup_table.h). 64 readable bytes follow it.
 //
@@ -39,10 +41,14 @@ namespace tally {
 
 inline constexpr size_t kLookupGroup = 4;
 inline constexpr size_t kLookupLanes = 32;
-inline constexpr size_t kLookupRows = 14;        // of a tile, at most
-inline constexpr size_t kLookupStreamRows = 12;  // of a product with a stream
-inline constexpr size_t kLookupUnit = 512;       // codes
-inline constexpr size_t kLookupUnitGroups = 4;   // of 32 lanes, two vectors each
+inline constexpr size_t kLookupRows = 14;          // of a tile of pixels, at most
+inline constexpr size_t kLookupPanelRows = 32;     // of a row panel, at most; kernels may take fewer
+inline constexpr size_t kLookupPanelSlack = 1024;  // bytes: tiles may read rows beyond the last
+inline constexpr size_t kLookupStreamRows = 12;    // of a product with a stream
+inline constexpr size_t kLookupStreamGroups = 4;   // of a block of its row panel
+inline constexpr size_t kLookupPackLanes = 256;
+inline constexpr size_t kLookupUnit = 512;      // codes
+inline constexpr size_t kLookupUnitGroups = 4;  // of 32 lanes, two vectors each
 inline constexpr size_t kLookupUnitVectors = 8;
 inline constexpr size_t kLookupGroupBytes = kLookupLanes * kLookupGroup;  // of a lane panel
 
@@ -119,7 +125,7 @@ struct LookupTile {
   // With row_offsets: in so many of the first groups row 0 is zeros, in so many of the last ones the last row. They may
   // be left out.
   size_t first_row_zeros = 0, last_row_zeros = 0;
-  size_t row_count = 0;        // 1..kLookupRows
+  size_t row_count = 0;        // 1..kLookupRows; of a row panel: up to the kernel's panel_rows
   size_t lane_count = 0;       // 16 or 32; all are written
   bool acts_in_lanes = false;  // which operand holds the activations
   bool act_signed = false;
@@ -199,6 +205,19 @@ static inline void TransposeBlocks(const void* from, size_t rows, size_t lanes, 
   TransposeEach(from, 0, whole_rows, whole_lanes, lanes, to, to_stride);
 }
 
+// Pixels of successive outputs, as lanes without gaps: to[g * to_stride + 4 i + j] = byte j of the pixel of position
+// first + i, i < count, in group g. Position p is pixel p / run * pitch + p % run at image + offsets[g]. Reads and
+// writes 60 bytes more.
+struct LookupPack {
+  const uint8_t* image = nullptr;
+  const size_t* offsets = nullptr;
+  size_t groups = 0;
+  size_t run = 1, pitch = 1;
+  size_t first = 0, count = 0;  // at most kLookupPackLanes
+  uint8_t* to = nullptr;
+  size_t to_stride = 0;  // at least 4 * count
+};
+
 struct LookupKernel {
   int signed_offset;  // 128 or 0, see above
   // With more rows in all it is faster to decode a block of outputs once, and to use tiles. The first is for codes of 4
@@ -206,6 +225,9 @@ struct LookupKernel {
   size_t max_stream_rows[2];
   size_t stream_rows(int bits) const { return max_stream_rows[bits == 4 || bits == 8 ? 0 : 1]; }
   bool finishes;  // tile and stream take a `finish`
+  // Of row panels of tiles: rows at most, up to kLookupPanelRows, and groups of a block, a multiple of 4.
+  size_t panel_rows, row_groups;
+  double panel_speed;  // of tiles of row panels, where tiles of pixels have 1; about
 
   // In each row of the area, digits[i] = digit of codes[i]; codes are next to each other.
   void (*translate)(const uint8_t* codes, const LookupArea& area, const LookupTable& table, uint8_t* digits);
@@ -219,6 +241,11 @@ struct LookupKernel {
   void (*transpose)(const void* from, size_t rows, size_t lanes, void* to, size_t to_stride);
   void (*stream)(const LookupStream& stream);
   void (*depthwise)(const LookupDepthwise& depthwise);
+  // Null where tiles of row panels read images as fast where they lie.
+  void (*pack)(const LookupPack& pack);
+  // What a thread calls before its tiles and after them (LookupScope of lookup_table.h); null: nothing.
+  void (*enter)();
+  void (*leave)();
 };
 
 }  // namespace tally

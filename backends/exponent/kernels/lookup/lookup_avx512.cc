@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 
-#include "backends/exponent/kernels/lookup/lookup.h"
+#include "backends/exponent/kernels/lookup/lookup_amx.h"
 #include "backends/exponent/kernels/lookup/lookup_avx512_finish.h"
 
 namespace tally {
@@ -549,7 +549,19 @@ void Depthwise(const LookupDepthwise& d) {
 
 extern const LookupKernel kLookupAvx512;
 const LookupKernel kLookupAvx512 = {
-    128, {SIZE_MAX, 16}, true, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise,
+    128,    {SIZE_MAX, 16}, true,      kLookupRows, kLookupStreamGroups, 1,       Translate, Interleave,
+    Decode, Tile,           Transpose, Stream,      Depthwise,           nullptr, nullptr,   nullptr,
 };
+
+#ifdef TALLY_HAVE_AMX
+void TileOrAmx(const LookupTile& t) { t.row_offsets != nullptr ? Tile(t) : LookupTileAmx(t); }
+
+extern const LookupKernel kLookupAmx;
+const LookupKernel kLookupAmx = {
+    128,       {8, 4},        true,           kLookupPanelRows, 16,        4,
+    Translate, Interleave,    Decode,         TileOrAmx,        Transpose, Stream,
+    Depthwise, LookupPackAmx, LookupEnterAmx, LookupLeaveAmx,
+};
+#endif
 
 }  // namespace tally

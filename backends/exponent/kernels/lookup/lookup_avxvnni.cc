@@ -21,7 +21,8 @@ namespace tally {
 
 extern const LookupKernel kLookupAvxVnni;
 const LookupKernel kLookupAvxVnni = {
-    kSignedOffset, {4, 4}, false, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise,
+    kSignedOffset, {4, 4}, false,     kLookupRows, kLookupStreamGroups, 1,       Translate, Interleave,
+    Decode,        Tile,   Transpose, Stream,      Depthwise,           nullptr, nullptr,   nullptr,
 };
 
 }  // namespace tally

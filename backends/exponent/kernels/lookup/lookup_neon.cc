@@ -448,6 +448,8 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupNeon;
-const LookupKernel kLookupNeon = {0, {4, 4}, false, Translate, Interleave, Decode, Tile, Transpose, Stream, Depthwise};
+const LookupKernel kLookupNeon = {0,         {4, 4},     false,   kLookupRows, kLookupStreamGroups, 1,
+                                  Translate, Interleave, Decode,  Tile,        Transpose,           Stream,
+                                  Depthwise, nullptr,    nullptr, nullptr};
 
 }  // namespace tally
