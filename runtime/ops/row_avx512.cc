@@ -1,10 +1,5 @@
 // Row kernels for AVX-512. A q7 table is two registers, so encoding needs no memory look-up.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
+#include "runtime/core/x86_intrinsics.h"
 #include "runtime/ops/row_loops.h"
 
 namespace tally {

@@ -1,11 +1,8 @@
 // The bit-sliced kernel for AVX-512: a plane is one register, a full adder two instructions.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
 #include <stddef.h>
 #include <stdint.h>
+
+#include "runtime/core/x86_intrinsics.h"
 
 namespace tally {
 namespace {

@@ -2,14 +2,9 @@
 // standard library is used, so that no function compiled for this instruction set can replace one of the same name.
 //
 // Signed activation digits carry an offset of 128: vpdpbusd multiplies unsigned by signed bytes and does not saturate.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include "backends/exponent/kernels/lookup/lookup_amx.h"
 #include "backends/exponent/kernels/lookup/lookup_avx512_finish.h"
+#include "runtime/core/x86_intrinsics.h"
 
 namespace tally {
 namespace {

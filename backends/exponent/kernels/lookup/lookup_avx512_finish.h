@@ -3,6 +3,7 @@
 #define TALLY_BACKENDS_EXPONENT_KERNELS_LOOKUP_LOOKUP_AVX512_FINISH_H_
 
 #include "backends/exponent/kernels/lookup/lookup.h"
+#include "runtime/core/x86_intrinsics.h"
 
 namespace tally {
 namespace {
