@@ -16,13 +16,14 @@ namespace {
 
 // Positions in lanes whose activations are in the cache for all outputs.
 constexpr size_t kMaxChunkLanes = 256;
+static_assert(kMaxChunkLanes <= kLookupPackLanes);
 // Positions, outputs in lanes, whose sums are made before they are transposed: they fit the first-level cache twice.
 constexpr size_t kMaxChunkRows = 128;
 // Decoded weights beyond this are made and used in several passes over the image.
 constexpr size_t kDecodedBytes = 8 << 20;
 constexpr size_t kLine = 64;  // of the caches
 // Tiles read this much beyond the image.
-constexpr size_t kReadSlack = kLookupPanelSlack;
+constexpr size_t kReadSlack = 128;
 // Groups along k that finishing a transposed sum costs more, about (8 on Zen 5).
 constexpr double kTransposeGroups = 8;
 // Rows of a tile that keep the multipliers busy while each sum waits for its last addition.
@@ -140,8 +141,7 @@ class LookupConv : public LookupNode {
       if (!decode_late_) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
-        const bool has_image = !fills_late_ || packs_;
-        if (has_image && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
+        if (makes_image() && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
         MultiplyImage(args, codes, n, first, count);
       }
     }
@@ -161,20 +161,15 @@ class LookupConv : public LookupNode {
   // 0 (2): the group meets nothing but padding at the left (right) edge of the image; 1: neither.
   int Side(size_t g) const { return image_.IsLeftPadding(g) ? 0 : image_.IsRightPadding(g) ? 2 : 1; }
 
-  // The groups of the image in the order in which they are multiplied.
+  // The groups of the image in the order in which they are multiplied: by side where rows of pixels may leave out
+  // what lies beyond the edges.
   std::vector<size_t> Order() const {
-    const size_t groups = image_.group_offsets().size();
     std::vector<size_t> order;
-    if (outputs_in_lanes_) {
-      // By side, so that rows of pixels may leave out what lies beyond the edges.
-      for (const int side : {0, 1, 2}) {
-        for (size_t g = 0; g < groups; ++g) {
-          if (Side(g) == side) order.push_back(g);
-        }
+    for (const int side : {0, 1, 2}) {
+      for (size_t g = 0; g < image_.group_offsets().size(); ++g) {
+        if ((outputs_in_lanes_ ? Side(g) : 1) == side) order.push_back(g);
       }
-      return order;
     }
-    for (size_t g = 0; g < groups; ++g) order.push_back(g);
     return order;
   }
 
@@ -255,14 +250,13 @@ class LookupConv : public LookupNode {
   }
 
   void PlanScratch() {
-    const bool has_image = !fills_late_ || packs_;
-    images_ = plan_.Add(has_image ? act_digits() : 0, image_.bytes() + kReadSlack, &images_stride_);
+    images_ = plan_.Add(makes_image() ? act_digits() : 0, image_.bytes() + kReadSlack, &images_stride_);
     filled_ = plan_.Add(fills_late_ ? parts_ * act_digits() : 0, product_.groups * chunk_plane_bytes() + kReadSlack,
                         &filled_stride_);
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
     const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
     const size_t decoded = decodes_all_ ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
-    decoded_ = plan_.Add(weight_digits(), decoded + kReadSlack, &decoded_stride_);
+    decoded_ = plan_.Add(weight_digits(), decoded + kLookupPanelSlack, &decoded_stride_);
     if (!outputs_in_lanes_) return;
     const size_t sums = kLookupLanes * transposed_stride();
     narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
@@ -277,8 +271,10 @@ class LookupConv : public LookupNode {
   // Elements of a row of transposed sums, in whole vectors.
   size_t transposed_stride() const { return (chunk_ + 15) / 16 * 16; }
 
-  // Of activations; of a part's chunk where that is filled by itself.
+  // Before chunks are filled from it, or tiles read it.
+  bool makes_image() const { return !fills_late_ || packs_; }
   uint8_t* Image(const RunArgs& args, size_t digit) const { return args.scratch + images_ + digit * images_stride_; }
+  // A part's chunk of activations.
   uint8_t* Filled(const RunArgs& args, size_t part, size_t digit) const {
     return args.scratch + filled_ + (part * act_digits() + digit) * filled_stride_;
   }
@@ -325,25 +321,31 @@ class LookupConv : public LookupNode {
 
   void FillChunk(const RunArgs& args, const uint8_t* codes, size_t part, size_t group, size_t chunk) const {
     const size_t first = chunk * chunk_, count = std::min(chunk_, lanes_ - first);
+    if (packs_) {
+      PackChunk(args, part, group, first, count);
+      return;
+    }
     for (size_t d = 0; d < act_digits(); ++d) {
-      if (packs_) {
-        LookupPack pack;
-        pack.image = Image(args, d) + group * image_.group_bytes();
-        pack.offsets = pixel_offsets_.data();
-        pack.groups = product_.groups;
-        pack.run = static_cast<size_t>(problem_.window.out_w);
-        pack.pitch = image_.pitch();
-        pack.first = first;
-        pack.count = count;
-        pack.to = Filled(args, part, d);
-        pack.to_stride = chunk_plane_bytes();
-        kernel_table().pack(pack);
-        continue;
-      }
       for (size_t g = 0; g < product_.groups; ++g) {
         image_.FillRun(kernel_table(), a_digits_.table[d], codes, group * product_.groups + g, first, count,
                        Filled(args, part, d) + g * chunk_plane_bytes());
       }
+    }
+  }
+
+  void PackChunk(const RunArgs& args, size_t part, size_t group, size_t first, size_t count) const {
+    LookupPack pack;
+    pack.offsets = pixel_offsets_.data();
+    pack.groups = product_.groups;
+    pack.run = static_cast<size_t>(problem_.window.out_w);
+    pack.pitch = image_.pitch();
+    pack.first = first;
+    pack.count = count;
+    pack.to_stride = chunk_plane_bytes();
+    for (size_t d = 0; d < act_digits(); ++d) {
+      pack.image = Image(args, d) + group * image_.group_bytes();
+      pack.to = Filled(args, part, d);
+      kernel_table().pack(pack);
     }
   }
 
@@ -352,7 +354,8 @@ class LookupConv : public LookupNode {
     const size_t pairs = conv_groups_ * chunks_;
     const size_t row_parts = std::min(count, (parts_ + pairs - 1) / pairs);
     ForEachPart(args.pool, parts_, pairs * row_parts, [&](size_t part, size_t begin, size_t end) {
-      const LookupScope scope(kernel_table());
+      // For rows of pixels too: where all rows of the kernel are padding, their tiles are row panels of no groups.
+      const LookupScope scope(&kernel_table());
       for (size_t item = begin; item < end; ++item) {
         const size_t pair = item / row_parts, row_part = item % row_parts;
         const size_t group = pair / chunks_, chunk = pair % chunks_;

@@ -44,7 +44,7 @@ class LookupGemm : public LookupNode {
         if (std::max(begin, full) < end) MultiplyBlocks(args, part, full, 1, 0);
         return;
       }
-      const LookupScope scope(kernel_table());
+      const LookupScope scope(decodes_ ? &kernel_table() : nullptr);
       size_t decoded = blocks_;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t block = item / row_parts_, row_part = item % row_parts_;

@@ -44,7 +44,7 @@ class LookupMatMul : public LookupNode {
     // An item is a share of the rows of one chunk of columns of one matrix.
     const size_t items = problem_.batch.count() * chunks_ * row_parts_;
     ForEachPart(args.pool, parts_, items, [&](size_t part, size_t begin, size_t end) {
-      const LookupScope scope(kernel_table());
+      const LookupScope scope(&kernel_table());
       size_t filled = items;  // none
       for (size_t item = begin; item < end; ++item) {
         const size_t row_part = item % row_parts_, chunk = item / row_parts_ % chunks_;

@@ -6,11 +6,7 @@
 #include "backends/exponent/kernels/lookup/lookup_table.h"
 
 #if defined(__x86_64__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
+#include "runtime/core/x86_intrinsics.h"
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -110,7 +106,7 @@ __attribute__((target("avx512f,avx512vnni"))) int32_t MultiplyAvx512(int64_t rou
 
 // Tile registers 0..5: sums; 6 and 7: factors.
 int32_t MultiplyAmx(int64_t rounds) {
-  const LookupScope scope(*ChooseKernel(LookupKernels(), DetectCpu()).kernel);
+  const LookupScope scope(ChooseKernel(LookupKernels(), DetectCpu()).kernel);
   for (int64_t i = 0; i < rounds; i += kAmxRounds) {
     asm volatile(
         "tdpbusd %tmm6, %tmm7, %tmm0\n\ttdpbusd %tmm6, %tmm7, %tmm1\n\ttdpbusd %tmm6, %tmm7, %tmm2\n\t"

@@ -53,7 +53,7 @@ void Tile(benchmark::State& state, const LookupKernel& kernel, Operands operands
     k.tile(tile);
   };
   use(Scalar(), expected);
-  const LookupScope scope(kernel);
+  const LookupScope scope(&kernel);
   use(kernel, acc);
   if (acc != expected) return state.SkipWithError("sums differ from the scalar kernel's");
   for (auto _ : state) {

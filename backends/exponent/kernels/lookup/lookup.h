@@ -243,7 +243,7 @@ struct LookupKernel {
   void (*depthwise)(const LookupDepthwise& depthwise);
   // Null where tiles of row panels read images as fast where they lie.
   void (*pack)(const LookupPack& pack);
-  // What a thread calls before its tiles and after them (LookupScope of lookup_table.h); null: nothing.
+  // What a thread calls before its tiles of row panels and after them (LookupScope of lookup_table.h); null: nothing.
   void (*enter)();
   void (*leave)();
 };

@@ -1,14 +1,10 @@
 // Tiles by AMX: 32 rows x 32 lanes are four tile registers of 16 x 16 sums, for which one instruction multiplies 16
 // rows of 64 digits by 16 groups of 16 lanes. Groups at equal distances, as in panels, are loaded where they lie,
 // others are gathered first.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own headers, in _mm512_undefined_epi32
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include "backends/exponent/kernels/lookup/lookup_amx.h"
+
 #include "backends/exponent/kernels/lookup/lookup_avx512_finish.h"
+#include "runtime/core/x86_intrinsics.h"
 
 namespace tally {
 namespace {
@@ -169,15 +165,15 @@ void LookupLeaveAmx() { _tile_release(); }
 
 void LookupPackAmx(const LookupPack& p) {
   // Runs as vectors, each of which overwrites what the one before wrote beyond its run.
-  uint32_t from[kLookupPackLanes], to[kLookupPackLanes];
+  size_t from[kLookupPackLanes], to[kLookupPackLanes];
   size_t vectors = 0, x = p.first % p.run;
   const uint8_t* row = p.image + p.first / p.run * p.pitch * kLookupGroup;
   size_t base = 0;
   for (size_t done = 0; done < p.count; x = 0, base += p.pitch) {
     const size_t size = p.run - x < p.count - done ? p.run - x : p.count - done;
     for (size_t i = 0; i < size; i += kSide, ++vectors) {
-      from[vectors] = static_cast<uint32_t>((base + x + i) * kLookupGroup);
-      to[vectors] = static_cast<uint32_t>((done + i) * kLookupGroup);
+      from[vectors] = (base + x + i) * kLookupGroup;
+      to[vectors] = (done + i) * kLookupGroup;
     }
     done += size;
   }

@@ -24,20 +24,21 @@ void PackStream(const uint8_t* codes, size_t units, int bits, uint8_t* stream);
 
 inline size_t StreamBytes(size_t units, int bits) { return units * kLookupUnit / 8 * static_cast<size_t>(bits); }
 
-// A thread's tiles lie within one.
+// A thread's tiles of row panels lie within one.
 class LookupScope {
  public:
-  explicit LookupScope(const LookupKernel& kernel) : kernel_(kernel) {
-    if (kernel_.enter != nullptr) kernel_.enter();
+  // Null: there will be no such tiles.
+  explicit LookupScope(const LookupKernel* kernel) : kernel_(kernel) {
+    if (kernel_ != nullptr && kernel_->enter != nullptr) kernel_->enter();
   }
   ~LookupScope() {
-    if (kernel_.leave != nullptr) kernel_.leave();
+    if (kernel_ != nullptr && kernel_->leave != nullptr) kernel_->leave();
   }
   LookupScope(const LookupScope&) = delete;
   LookupScope& operator=(const LookupScope&) = delete;
 
  private:
-  const LookupKernel& kernel_;
+  const LookupKernel* kernel_;
 };
 
 }  // namespace tally
