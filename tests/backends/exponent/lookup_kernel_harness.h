@@ -60,8 +60,8 @@ inline std::unique_ptr<uint8_t[]> AnyBytes(Rng& rng, size_t count) {
   return bytes;
 }
 
-#define INSTANTIATE_LOOKUP_KERNEL_TESTS(Suite)                                       \
-  INSTANTIATE_TEST_SUITE_P(Isas, Suite, ::testing::ValuesIn(LookupKernels()),        \
+#define INSTANTIATE_LOOKUP_KERNEL_TESTS(Suite)                                \
+  INSTANTIATE_TEST_SUITE_P(Isas, Suite, ::testing::ValuesIn(LookupKernels()), \
                            [](const auto& parameter) { return std::string(IsaName(parameter.param.isa)); })
 
 }  // namespace tally::testing
