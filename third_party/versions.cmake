@@ -6,6 +6,8 @@ find_package(FlatBuffers REQUIRED)               # 2.0.8
 find_package(nlohmann_json REQUIRED)             # 3.11
 find_program(TALLY_FLATC flatc REQUIRED)
 find_path(TALLY_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # 0.8, used header-only
+# Its forced inlining of functions called by pointer is an error with -Og.
+add_compile_definitions($<$<CONFIG:Debug>:XXH_NO_INLINE_HINTS=1>)
 
 # tally_find_optional(setting target package): resolves AUTO/ON/OFF to the boolean <setting>_FOUND.
 function(tally_find_optional setting target package)
