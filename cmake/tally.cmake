@@ -35,9 +35,10 @@ function(tally_program name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} tally_flags)
 endfunction()
 
-# tally_test(name SOURCES ... DEPS ... [LABELS ...]): one GoogleTest binary; each test case becomes a ctest test.
+# tally_test(name SOURCES ... DEPS ... [LABELS ...] [PROCESSORS n]): one GoogleTest binary; each test case becomes a ctest
+# test. PROCESSORS for those that keep n threads busy for long: waiting threads spin, and would slow others down.
 function(tally_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PROCESSORS" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} tally_testing GTest::gtest GTest::gmock GTest::gtest_main tally_flags)
@@ -45,6 +46,9 @@ function(tally_test name)
   set(properties TIMEOUT 600)
   if(ARG_LABELS)
     list(APPEND properties LABELS "${ARG_LABELS}")
+  endif()
+  if(ARG_PROCESSORS)
+    list(APPEND properties PROCESSORS ${ARG_PROCESSORS})
   endif()
   gtest_discover_tests(${name} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
 endfunction()
