@@ -12,6 +12,8 @@ namespace {
 
 // Up to so many rows, reading the weights takes longer than multiplying, on one thread.
 constexpr size_t kStreamRows = 4;
+// Of a stream that one call reads, where the next block of rows reads it again: a share of a level 2 cache.
+constexpr size_t kCallBytes = 256 << 10;
 
 class LookupGemm : public LookupNode {
  public:
@@ -27,6 +29,8 @@ class LookupGemm : public LookupNode {
     const size_t most = (decodes_ ? kernel_table().panel_rows : kLookupStreamRows) / act_digits_;
     row_blocks_ = (problem_.rows + most - 1) / most;
     block_rows_ = (problem_.rows + row_blocks_ - 1) / row_blocks_;
+    // Where k is 0 there is no stream to read.
+    call_blocks_ = row_blocks_ == 1 ? blocks_ : kCallBytes / std::clamp<size_t>(block_stream_bytes(), 1, kCallBytes);
     // Where there are fewer blocks than threads, rows are divided too.
     row_parts_ = std::min(row_blocks_, (parts_ + blocks_ - 1) / blocks_);
     PlanScratch();
@@ -37,11 +41,12 @@ class LookupGemm : public LookupNode {
       for (size_t block = begin; block < end; ++block) FillRows(args, part, block);
     });
     ForEachPart(args.pool, parts_, blocks_ * row_parts_, [&](size_t part, size_t begin, size_t end) {
-      if (!decodes_ && row_blocks_ == 1 && FinishesInKernel(product_)) {
-        // One call for all but a last block that is not full.
+      if (!decodes_ && row_parts_ == 1 && FinishesInKernel(product_)) {
         const size_t full = std::min(end, problem_.outputs / kLookupLanes);
-        if (begin < full) MultiplyBlocks(args, part, begin, full - begin, 0);
-        if (std::max(begin, full) < end) MultiplyBlocks(args, part, full, 1, 0);
+        for (size_t block = begin, count; block < end; block += count) {
+          count = block < full ? std::min(full - block, call_blocks_) : 1;
+          for (size_t r = 0; r < row_blocks_; ++r) MultiplyBlocks(args, part, block, count, r);
+        }
         return;
       }
       const LookupScope scope(decodes_ ? &kernel_table() : nullptr);
@@ -217,6 +222,7 @@ class LookupGemm : public LookupNode {
   bool decodes_ = false;  // a block of outputs, for all rows
   size_t row_blocks_ = 0, block_rows_ = 0;
   size_t row_parts_ = 0;
+  size_t call_blocks_ = 0;  // of outputs, in one call of the stream kernel
   AlignedBuffer stream_;
   std::vector<int32_t> corrections_;  // [weight digit][segment][padded output]
   // Scratch.

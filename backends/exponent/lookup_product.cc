@@ -254,6 +254,12 @@ void AddCorrections(const Product& product, const Digits& weights, const uint8_t
 }
 
 void FillPanelRow(const uint8_t* digits, size_t groups, size_t row, size_t rows, size_t row_groups, uint8_t* panel) {
+  if (row_groups == 4) {
+    // A copy of a constant size is a load and a store, not a call.
+    panel += row * 16;
+    for (size_t g = 0; g < groups; g += 4, panel += rows * 16, digits += 16) std::memcpy(panel, digits, 16);
+    return;
+  }
   for (size_t g = 0; g < groups; g += row_groups) {
     const size_t bytes = std::min(row_groups, (groups - g + 3) / 4 * 4) * kLookupGroup;
     std::memcpy(panel + row * bytes, digits, bytes);
