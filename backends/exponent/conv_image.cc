@@ -72,6 +72,14 @@ absl::Status ConvImage::Plan() {
   // An odd number of cache lines, so that the planes that a tile reads do not all fall into one set of the cache.
   plane_bytes_ = ((row_phases_ * column_phases_ * phase_rows_ * phase_columns_ * 4 + kLine - 1) / kLine | 1) * kLine;
 
+  codes_ = taps_ ? CodeArea{rows_, code_columns_, 0, 0}
+                 : CodeArea{static_cast<size_t>(w.in_h), static_cast<size_t>(w.in_w), static_cast<size_t>(w.pad_top),
+                            static_cast<size_t>(w.pad_left)};
+  for (size_t phase = 0; phase < row_phases_ * column_phases_ && column_phases_ <= 2; ++phase) {
+    const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
+    if (PhaseIsRead(row_phase, column_phase)) phases_.push_back(PlanPhase(row_phase, column_phase));
+  }
+
   for (size_t plane = 0; plane < planes_; ++plane) {
     for (size_t r = 0; r < static_cast<size_t>(w.kernel_h); ++r) {
       for (size_t t = 0; t < tap_columns_; ++t) {
@@ -122,41 +130,53 @@ int64_t ConvImage::WeightIndex(size_t g, size_t i) const {
   return (c * window_.kernel_h + r) * window_.kernel_w + s;
 }
 
-void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, size_t row_phase,
-                          size_t column_phase, uint8_t* to) const {
+ConvImage::Phase ConvImage::PlanPhase(size_t row_phase, size_t column_phase) const {
+  const CodeArea& c = codes_;
   const size_t row_count = Within::Above(row_phases_, row_phase, rows_);
   const size_t column_count = Within::Above(column_phases_, column_phase, columns_);
-  const Within rows(row_phases_, row_phase, codes.top, codes.top + codes.rows, row_count);
-  const Within columns(column_phases_, column_phase, codes.left, codes.left + codes.columns, column_count);
-  to += PixelOffset(row_phase, column_phase);
-  LookupArea area;
+  const Within rows(row_phases_, row_phase, c.top, c.top + c.rows, row_count);
+  const Within columns(column_phases_, column_phase, c.left, c.left + c.columns, column_count);
+  Phase phase;
+  LookupArea& area = phase.area;
   area.rows = rows.size;
   area.width = columns.size;
-  area.source_stride = codes.columns * row_phases_;
+  area.source_stride = c.columns * row_phases_;
   area.target_stride = phase_columns_ * 4;
   area.source_step = column_phases_;
+  phase.pad_begin = phase.to = PixelOffset(row_phase, column_phase);
   if (rows.size < row_count || columns.size < column_count) {
-    std::memset(to, table.digit[0], row_count * area.target_stride);
-    if (rows.size == 0 || columns.size == 0) return;
+    phase.pad_bytes = row_count * area.target_stride;
+    if (rows.size == 0 || columns.size == 0) {
+      area.rows = 0;
+      return phase;
+    }
   } else if (area.source_step == 1 && area.width == area.source_stride && area.width == phase_columns_) {
     // Nothing but the input itself: one long row.
     area.width *= area.rows;
     area.rows = 1;
   }
-  const size_t from = (rows.first * row_phases_ + row_phase - codes.top) * codes.columns +
-                      (columns.first * column_phases_ + column_phase - codes.left);
+  phase.from = (rows.first * row_phases_ + row_phase - c.top) * c.columns +
+               (columns.first * column_phases_ + column_phase - c.left);
+  phase.to += rows.first * area.target_stride + 4 * columns.first;
+  return phase;
+}
+
+void ConvImage::FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, const Phase& phase,
+                          uint8_t* to) const {
+  if (phase.pad_bytes > 0) std::memset(to + phase.pad_begin, table.digit[0], phase.pad_bytes);
+  if (phase.area.rows == 0) return;
   const uint8_t* first[kLookupGroup];
-  for (size_t j = 0; j < kLookupGroup; ++j) first[j] = codes.of[j] + from;
-  kernel.interleave(first, area, table, to + rows.first * area.target_stride + 4 * columns.first);
+  for (size_t j = 0; j < kLookupGroup; ++j) first[j] = codes.of[j] + phase.from;
+  kernel.interleave(first, phase.area, table, to + phase.to);
 }
 
 void ConvImage::FillAndPart(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, uint8_t* to,
                             uint8_t* pixels) const {
-  const size_t top = std::min(codes.top, rows_), left = std::min(codes.left, columns_);
+  const size_t top = std::min(codes_.top, rows_), left = std::min(codes_.left, columns_);
   LookupArea area;
-  area.rows = std::min(codes.rows, rows_ - top);
-  area.width = std::min(codes.columns, columns_ - left);
-  area.source_stride = codes.columns;
+  area.rows = std::min(codes_.rows, rows_ - top);
+  area.width = std::min(codes_.columns, columns_ - left);
+  area.source_stride = codes_.columns;
   area.target_stride = columns_ * 4;
   if (area.rows < rows_ || area.width < columns_) std::memset(pixels, table.digit[0], rows_ * columns_ * 4);
   kernel.interleave(codes.of, area, table, pixels + (top * columns_ + left) * 4);
@@ -187,15 +207,12 @@ void ConvImage::PadCodes(const uint8_t* codes, uint8_t* padded) const {
 ConvImage::Codes ConvImage::PlaneCodes(const uint8_t* input, size_t plane) const {
   const size_t channels = static_cast<size_t>(window_.in_channels_per_group());
   const size_t channel = plane % planes_ * (taps_ ? 1 : 4);
+  const size_t size = static_cast<size_t>(window_.in_h) * static_cast<size_t>(window_.in_w);
   Codes codes;
-  codes.rows = static_cast<size_t>(window_.in_h);
-  codes.columns = static_cast<size_t>(window_.in_w);
-  codes.top = static_cast<size_t>(window_.pad_top);
-  codes.left = static_cast<size_t>(window_.pad_left);
   for (size_t i = 0; i < kLookupGroup; ++i) {
     // Missing channels repeat the first one; their weights are zero.
     const size_t c = !taps_ && channel + i < channels ? channel + i : channel;
-    codes.of[i] = input + (plane / planes_ * channels + c) * codes.rows * codes.columns;
+    codes.of[i] = input + (plane / planes_ * channels + c) * size;
   }
   return codes;
 }
@@ -217,18 +234,13 @@ void ConvImage::FillPlane(const LookupKernel& kernel, const LookupTable& table, 
   if (taps_) {
     PadCodes(codes.of[0], lines);
     for (size_t i = 0; i < kLookupGroup; ++i) codes.of[i] = lines + i * static_cast<size_t>(window_.dilation_w);
-    codes.rows = rows_, codes.columns = code_columns_;
-    codes.top = codes.left = 0;
   }
   uint8_t* to = image + plane * plane_bytes_;
   if (column_phases_ > 2) {
     FillAndPart(kernel, table, codes, to, lines + padded_bytes());
     return;
   }
-  for (size_t phase = 0; phase < row_phases_ * column_phases_; ++phase) {
-    const size_t row_phase = phase / column_phases_, column_phase = phase % column_phases_;
-    if (PhaseIsRead(row_phase, column_phase)) FillPhase(kernel, table, codes, row_phase, column_phase, to);
-  }
+  for (const Phase& phase : phases_) FillPhase(kernel, table, codes, phase, to);
 }
 
 }  // namespace tally

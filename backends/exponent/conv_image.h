@@ -67,14 +67,24 @@ class ConvImage {
   size_t padded_bytes() const { return rows_ * code_columns_; }
   // What a plane's pixels are made of: four channels, or four times one, [rows][columns] each, which begin at row `top`
   // and column `left` of the padded image.
-  struct Codes {
-    const uint8_t* of[kLookupGroup];
+  struct CodeArea {
     size_t rows, columns, top, left;
   };
+  struct Codes {
+    const uint8_t* of[kLookupGroup];
+  };
   Codes PlaneCodes(const uint8_t* input, size_t plane) const;
-  // Writes the pixels of one phase, of at most two columns.
-  void FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, size_t row_phase,
-                 size_t column_phase, uint8_t* to) const;
+  // How the pixels of one phase, of at most two columns, come from a plane's codes.
+  struct Phase {
+    LookupArea area;
+    size_t from = 0;       // first code
+    size_t to = 0;         // where its pixel lies in the plane, in bytes
+    size_t pad_begin = 0;  // of all of the phase's pixels
+    size_t pad_bytes = 0;  // 0: there is no padding
+  };
+  Phase PlanPhase(size_t row_phase, size_t column_phase) const;
+  void FillPhase(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, const Phase& phase,
+                 uint8_t* to) const;
   // Writes the pixels of any number of phases, by way of `pixels`, [rows][columns][4].
   void FillAndPart(const LookupKernel& kernel, const LookupTable& table, const Codes& codes, uint8_t* to,
                    uint8_t* pixels) const;
@@ -92,6 +102,8 @@ class ConvImage {
   size_t row_phases_ = 1, column_phases_ = 1;
   size_t phase_rows_ = 0, phase_columns_ = 0;
   size_t plane_bytes_ = 0;
+  CodeArea codes_ = {};
+  std::vector<Phase> phases_;  // that are read, of at most two columns
   std::vector<size_t> group_offsets_;
 };
 

@@ -24,8 +24,8 @@ constexpr size_t kDecodedBytes = 8 << 20;
 constexpr size_t kLine = 64;  // of the caches
 // Tiles read this much beyond the image.
 constexpr size_t kReadSlack = 128;
-// Groups along k that finishing a transposed sum costs more, about (8 on Zen 5).
-constexpr double kTransposeGroups = 8;
+// Groups along k that finishing a transposed sum costs more, about (6 on Zen 5).
+constexpr double kTransposeGroups = 6;
 // Rows of a tile that keep the multipliers busy while each sum waits for its last addition.
 constexpr double kBusyRows = 5;
 
@@ -79,6 +79,33 @@ bool PrefersOutputsInLanes(const Window2d& w, const ConvImage& image, const Look
   return in_outputs < in_positions;
 }
 
+// When weights become digits.
+enum class Decodes {
+  kAtOnce,    // all of them, before anything is multiplied
+  kInPasses,  // so many blocks of outputs as memory is wanted for, then the next ones
+  kLate,      // a block right before its only use
+  kInTiles,   // in the kernel
+};
+
+// Rows of pixels, outputs in lanes.
+struct PixelTile {
+  size_t pixels = 0;  // bytes from the start of a convolution group's image
+  size_t rows = 0;
+  const Product* product = nullptr;
+  Edges edges;
+};
+
+// Positions in lanes.
+struct LaneTile {
+  struct Run {
+    size_t first, count;  // lanes of the tile
+    size_t position;      // of the first one
+  };
+  size_t first = 0, lanes = 0;
+  size_t run_count = 0;
+  Run runs[2];
+};
+
 class LookupConv : public LookupNode {
  public:
   LookupConv(Problem problem, ConvImage image, const NodeContext& context, size_t parts)
@@ -99,6 +126,10 @@ class LookupConv : public LookupNode {
     offsets.clear();
     for (const size_t g : order_) offsets.push_back(image_.group_offsets()[g]);
     if (outputs_in_lanes_) {
+      if (kernel_table().decodes_tiles && problem_.w.stored_bits() == 4 && !product_.wide()) {
+        product_.lane_table = &w_digits_.table[0];
+        for (size_t g = 0; g < product_.groups; ++g) product_.lane_offsets[g] = StreamBytes(g, 4) / kLookupUnitGroups;
+      }
       Clip();
       block_outputs_ = kLookupLanes;
       blocks_ = (group_outputs_ + block_outputs_ - 1) / block_outputs_;
@@ -123,13 +154,20 @@ class LookupConv : public LookupNode {
       pixel_offsets_.swap(product_.lane_offsets);
       for (size_t g = 0; g < product_.groups; ++g) product_.lane_offsets.push_back(g * chunk_plane_bytes());
     }
-    decode_late_ = chunks_ == 1 && w.batch == 1;
     const size_t whole_units = std::max<size_t>((panel_bytes_ + kLookupUnit - 1) / kLookupUnit, 1) * kLookupUnit;
-    pass_blocks_ = decode_late_ ? blocks_ : std::clamp<size_t>(kDecodedBytes / whole_units / conv_groups_, 1, blocks_);
-    decodes_all_ = !decode_late_ && pass_blocks_ == blocks_;
-    if (!decodes_all_) panel_bytes_ = whole_units;
+    pass_blocks_ = blocks_;
+    if (product_.lane_table != nullptr) {
+      decodes_ = Decodes::kInTiles;
+    } else if (chunks_ == 1 && w.batch == 1) {
+      decodes_ = Decodes::kLate;
+    } else {
+      pass_blocks_ = std::clamp<size_t>(kDecodedBytes / whole_units / conv_groups_, 1, blocks_);
+      decodes_ = pass_blocks_ < blocks_ ? Decodes::kInPasses : Decodes::kAtOnce;
+    }
+    if (decodes_ != Decodes::kAtOnce) panel_bytes_ = whole_units;
     PackWeights();
     problem_.weights = nullptr;
+    PlanTiles();
     PlanScratch();
   }
 
@@ -138,7 +176,7 @@ class LookupConv : public LookupNode {
                               static_cast<size_t>(problem_.window.in_h) * static_cast<size_t>(problem_.window.in_w);
     for (size_t first = 0; first < blocks_; first += pass_blocks_) {
       const size_t count = std::min(pass_blocks_, blocks_ - first);
-      if (!decode_late_) DecodeWeights(args, first, count);
+      if (decodes_ == Decodes::kAtOnce || decodes_ == Decodes::kInPasses) DecodeWeights(args, first, count);
       for (size_t n = 0; n < static_cast<size_t>(problem_.window.batch); ++n) {
         const uint8_t* codes = Codes(args, 0) + n * input_size;
         if (makes_image() && (first == 0 || problem_.window.batch > 1)) FillImages(args, codes);
@@ -254,15 +292,64 @@ class LookupConv : public LookupNode {
     filled_ = plan_.Add(fills_late_ ? parts_ * act_digits() : 0, product_.groups * chunk_plane_bytes() + kReadSlack,
                         &filled_stride_);
     line_ = plan_.Add(parts_, image_.line_bytes(), &line_stride_);
-    const size_t decoded_blocks = decode_late_ ? parts_ : conv_groups_ * pass_blocks_;
-    const size_t decoded = decodes_all_ ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
-    decoded_ = plan_.Add(weight_digits(), decoded + kLookupPanelSlack, &decoded_stride_);
+    const size_t decoded_blocks = decodes_ == Decodes::kLate ? parts_ : conv_groups_ * pass_blocks_;
+    const size_t decoded = decodes_ == Decodes::kAtOnce ? units_ * kLookupUnit : decoded_blocks * panel_bytes_;
+    decoded_ =
+        plan_.Add(decodes_ == Decodes::kInTiles ? 0 : weight_digits(), decoded + kLookupPanelSlack, &decoded_stride_);
     if (!outputs_in_lanes_) return;
     const size_t sums = kLookupLanes * transposed_stride();
     narrow_ = plan_.Add(parts_, sums * sizeof(int32_t), &narrow_stride_);
     wide_ = plan_.Add(product_.wide() ? parts_ : 0, sums * sizeof(int64_t), &wide_stride_);
     const size_t transposed = sums * (product_.wide() ? sizeof(int64_t) : sizeof(int32_t));
     transposed_ = plan_.Add(FinishesOutputs() ? 0 : parts_, transposed, &transposed_part_stride_);
+  }
+
+  // The tiles of each chunk, in the order of their positions.
+  void PlanTiles() {
+    for (size_t chunk = 0; chunk < chunks_; ++chunk) {
+      chunk_tiles_.push_back(outputs_in_lanes_ ? tiles_.size() : lane_tiles_.size());
+      const size_t first = chunk * chunk_;
+      outputs_in_lanes_ ? PlanPixelTiles(first, std::min(first + chunk_, positions_))
+                        : PlanLaneTiles(first, std::min(first + chunk_, lanes_));
+    }
+    chunk_tiles_.push_back(outputs_in_lanes_ ? tiles_.size() : lane_tiles_.size());
+  }
+
+  // Of neighbours in one image row, or anywhere where rows have no gaps between them; about as tall as each other.
+  void PlanPixelTiles(size_t first, size_t end) {
+    while (first < end) {
+      const size_t y = first / run_, x = first % run_;
+      const size_t run = std::min(run_ - x, end - first), tiles = (run + kLookupRows - 1) / kLookupRows;
+      for (size_t t = 0; t < tiles; ++t) {
+        const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
+        PixelTile tile;
+        tile.pixels = (y * image_.pitch() + x + begin) * kLookupGroup;
+        tile.rows = rows;
+        tile.product = clip_of_row_.empty() ? &product_ : &clips_[clip_of_row_[y]];
+        tile.edges = {x + begin == 0, x + begin + rows == run_};
+        tiles_.push_back(tile);
+      }
+      first += run;
+    }
+  }
+
+  // Lanes beyond the ends of image rows are left out; what is between them makes up to two runs.
+  void PlanLaneTiles(size_t first, size_t end) {
+    const size_t pitch = run_ == positions_ ? positions_ : image_.pitch();
+    while (first < end) {
+      LaneTile tile;
+      tile.first = first;
+      const size_t last = std::min(first + kLookupLanes, end);
+      size_t lane = first;
+      while (lane < last && tile.run_count < 2) {
+        const size_t y = lane / pitch, x = lane % pitch;
+        if (x < run_) tile.runs[tile.run_count++] = {lane - first, std::min(run_ - x, last - lane), y * run_ + x};
+        lane += pitch - x;
+      }
+      first = std::min(lane, last);
+      tile.lanes = first - tile.first;
+      lane_tiles_.push_back(tile);
+    }
   }
 
   // Whether sums, outputs in lanes, become results before they are transposed. A residual lies in the results' order.
@@ -278,6 +365,8 @@ class LookupConv : public LookupNode {
   uint8_t* Filled(const RunArgs& args, size_t part, size_t digit) const {
     return args.scratch + filled_ + (part * act_digits() + digit) * filled_stride_;
   }
+  // Of a block, where blocks are whole units.
+  size_t panel_stream_bytes() const { return StreamBytes(panel_bytes_ / kLookupUnit, problem_.w.stored_bits()); }
   uint8_t* DecodedBlock(const RunArgs& args, size_t digit, size_t block) const {
     return args.scratch + decoded_ + digit * decoded_stride_ + block * panel_bytes_;
   }
@@ -296,8 +385,9 @@ class LookupConv : public LookupNode {
 
   // Blocks first .. first + count - 1 of each convolution group, as [group][block].
   void DecodeWeights(const RunArgs& args, size_t first, size_t count) const {
-    ForEachPart(args.pool, parts_, decodes_all_ ? units_ : conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
-      if (decodes_all_) {
+    const bool at_once = decodes_ == Decodes::kAtOnce;
+    ForEachPart(args.pool, parts_, at_once ? units_ : conv_groups_ * count, [&](size_t, size_t begin, size_t end) {
+      if (at_once) {
         DecodeUnits(args, begin, end - begin, begin * kLookupUnit);
         return;
       }
@@ -362,7 +452,7 @@ class LookupConv : public LookupNode {
         if (fills_late_) FillChunk(args, codes, part, group, chunk);
         for (size_t b = count * row_part / row_parts; b < count * (row_part + 1) / row_parts; ++b) {
           size_t decoded = group * count + b;
-          if (decode_late_) DecodeBlock(args, group * blocks_ + first + b, decoded = part);
+          if (decodes_ == Decodes::kLate) DecodeBlock(args, group * blocks_ + first + b, decoded = part);
           outputs_in_lanes_ ? MultiplyOutputs(args, part, n, group, chunk, first + b, decoded)
                             : MultiplyLanes(args, part, n, group, chunk, first + b, decoded);
         }
@@ -393,36 +483,36 @@ class LookupConv : public LookupNode {
     all.narrow = reinterpret_cast<int32_t*>(args.scratch + narrow_ + part * narrow_stride_);
     all.wide = reinterpret_cast<int64_t*>(args.scratch + wide_ + part * wide_stride_);
     all.stride = kLookupLanes;
-    const uint8_t* lanes[2] = {DecodedBlock(args, 0, decoded_block),
-                               DecodedBlock(args, weight_digits() - 1, decoded_block)};
-    const size_t panel = group * blocks_ + block + 1, units = panel_bytes_ / kLookupUnit;
-    const bool asks_ahead = decode_late_ && panel < conv_groups_ * blocks_;
-    const size_t next_bytes = asks_ahead ? StreamBytes(units, problem_.w.stored_bits()) : 0;
-    const uint8_t* next = stream_.data() + panel * next_bytes;
-    for (size_t done = 0; done < count;) {
-      const size_t y = (first + done) / run_, x = (first + done) % run_;
-      const size_t run = std::min(run_ - x, count - done), tiles = (run + kLookupRows - 1) / kLookupRows;
-      for (size_t t = 0; t < tiles; ++t) {
-        const size_t begin = run * t / tiles, rows = run * (t + 1) / tiles - begin;
-        const size_t from = group * image_.group_bytes() + (y * image_.pitch() + x + begin) * kLookupGroup;
-        const uint8_t* pixels[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
-        Sums sums = all;
-        sums.narrow += (done + begin) * kLookupLanes;
-        sums.wide += product_.wide() ? (done + begin) * kLookupLanes : 0;
-        const Edges edges = {x + begin == 0, x + begin + rows == run_};
-        // Meanwhile memory is asked for a share of the codes that are decoded next.
-        const size_t asked = next_bytes * (done + begin + rows) / count;
-        for (size_t b = next_bytes * (done + begin) / count; b < asked; b += kLine) __builtin_prefetch(next + b, 0, 2);
-        const Product& product = clip_of_row_.empty() ? product_ : clips_[clip_of_row_[y]];
-        if (finishes) {
-          TileFinish finish(epilogue, false, kLookupLanes);
-          finish.AddRun(0, outputs, reinterpret_cast<float*>(sums.narrow), nullptr);
-          MultiplyAndFinish(product, row_kernels_, lanes, outputs, pixels, rows, correction, &finish, 1, edges);
-        } else {
-          Multiply(product, lanes, outputs, pixels, rows, correction, sums, edges);
-        }
+    const size_t panel = group * blocks_ + block, panel_bytes = panel_stream_bytes();
+    const uint8_t* stream = stream_.data() + panel * panel_bytes;
+    const uint8_t* lanes[2] = {stream, stream};
+    if (decodes_ != Decodes::kInTiles) {
+      for (size_t d : {size_t{0}, weight_digits() - 1}) lanes[d] = DecodedBlock(args, d, decoded_block);
+    }
+    // Meanwhile memory is asked for the codes that are decoded next.
+    const bool asks_ahead = chunks_ == 1 && (decodes_ == Decodes::kLate || decodes_ == Decodes::kInTiles) &&
+                            panel + 1 < conv_groups_ * blocks_;
+    const uint8_t *asked = stream + panel_bytes, *ask_end = asked + (asks_ahead ? panel_bytes : 0);
+    const size_t asked_with_tile = panel_bytes / chunk_tiles_[1] + kLine;
+    TileFinish finish(epilogue, false, kLookupLanes);
+    finish.AddRun(0, outputs, reinterpret_cast<float*>(all.narrow), nullptr);
+    Sums sums = all;
+    for (size_t t = chunk_tiles_[chunk]; t < chunk_tiles_[chunk + 1]; ++t) {
+      const PixelTile& tile = tiles_[t];
+      const size_t from = group * image_.group_bytes() + tile.pixels;
+      const uint8_t* pixels[2] = {Image(args, 0) + from, Image(args, act_digits() - 1) + from};
+      for (const uint8_t* end = std::min(asked + asked_with_tile, ask_end); asked < end; asked += kLine) {
+        __builtin_prefetch(asked, 0, 2);
       }
-      done += run;
+      const Product& product = *tile.product;
+      if (finishes) {
+        MultiplyAndFinish(product, row_kernels_, lanes, outputs, pixels, tile.rows, correction, &finish, 1, tile.edges);
+        finish.MoveDown(tile.rows);
+      } else {
+        Multiply(product, lanes, outputs, pixels, tile.rows, correction, sums, tile.edges);
+        sums.narrow += tile.rows * kLookupLanes;
+        sums.wide += product_.wide() ? tile.rows * kLookupLanes : 0;
+      }
     }
     if (finishes) {
       kernel_table().transpose(all.narrow, count, outputs, Output(args) + element, positions_);
@@ -440,10 +530,10 @@ class LookupConv : public LookupNode {
       columns.narrow = reinterpret_cast<int32_t*>(transposed);
       kernel_table().transpose(all.narrow, count, outputs, columns.narrow, columns.stride);
     }
-    EpilogueBlock finish{epilogue, outputs};
-    finish.out_stride = positions_;
-    finish.channel_stride = 1;
-    FinishSums(product_, row_kernels_, columns, count, finish, Output(args) + element);
+    EpilogueBlock rows{epilogue, outputs};
+    rows.out_stride = positions_;
+    rows.channel_stride = 1;
+    FinishSums(product_, row_kernels_, columns, count, rows, Output(args) + element);
   }
 
   // Positions in lanes. `decoded_block`: index among the decoded blocks.
@@ -454,33 +544,25 @@ class LookupConv : public LookupNode {
     const Correction correction = OutputCorrection(output);
     const uint8_t* rows[2] = {DecodedBlock(args, 0, decoded_block),
                               DecodedBlock(args, weight_digits() - 1, decoded_block)};
-    const size_t pitch = run_ == positions_ ? positions_ : image_.pitch();
     const size_t channel = (n * problem_.outputs + output) * positions_;
     const EpilogueRow row = problem_.epilogue.Row(args, output, 0, channel);
     const bool may_repeat = run_ == positions_ && MayRepeat(product_, correction, row);
-    for (size_t first = chunk * chunk_; first < end;) {
-      // Lanes beyond the ends of image rows are left out; what is between them makes up to two runs.
-      TileFinish finish(row, true, positions_);
-      size_t lane = first;
-      const size_t last = std::min(first + kLookupLanes, end);
-      while (lane < last && !finish.is_full()) {
-        const size_t y = lane / pitch, x = lane % pitch;
-        if (x < run_) {
-          const size_t position = y * run_ + x;
-          finish.AddRun(lane - first, std::min(run_ - x, last - lane), Output(args) + channel + position,
-                        row.residual == nullptr ? nullptr : row.residual + position);
-        }
-        lane += pitch - x;
+    const TileFinish no_runs(row, true, positions_);
+    for (size_t t = chunk_tiles_[chunk], tiles = 1; t < chunk_tiles_[chunk + 1]; t += tiles) {
+      const LaneTile& tile = lane_tiles_[t];
+      TileFinish finish = no_runs;
+      for (size_t r = 0; r < tile.run_count; ++r) {
+        const LaneTile::Run& run = tile.runs[r];
+        finish.AddRun(run.first, run.count, Output(args) + channel + run.position,
+                      row.residual == nullptr ? nullptr : row.residual + run.position);
       }
-      lane = std::min(lane, last);
-      const size_t tiles = may_repeat && lane - first == kLookupLanes ? (end - first) / kLookupLanes : 1;
+      tiles = may_repeat && tile.lanes == kLookupLanes ? (end - tile.first) / kLookupLanes : 1;
       const uint8_t* images[2];
       for (size_t d : {size_t{0}, act_digits() - 1}) {
-        images[d] = fills_late_ ? Filled(args, part, d) + (first - chunk * chunk_) * kLookupGroup
-                                : Image(args, d) + group * image_.group_bytes() + first * kLookupGroup;
+        images[d] = fills_late_ ? Filled(args, part, d) + (tile.first - chunk * chunk_) * kLookupGroup
+                                : Image(args, d) + group * image_.group_bytes() + tile.first * kLookupGroup;
       }
-      MultiplyAndFinish(product_, row_kernels_, images, lane - first, rows, outputs, correction, &finish, tiles);
-      first = lane + (tiles - 1) * kLookupLanes;
+      MultiplyAndFinish(product_, row_kernels_, images, tile.lanes, rows, outputs, correction, &finish, tiles);
     }
   }
 
@@ -498,10 +580,12 @@ class LookupConv : public LookupNode {
   size_t units_ = 0;                       // of the stream
   size_t chunk_ = 0, chunks_ = 0;
   size_t pass_blocks_ = 0;
-  bool decodes_all_ = false;           // at once, before anything is multiplied
+  Decodes decodes_ = Decodes::kAtOnce;
   bool packs_ = false;                 // an image into lanes without gaps
   bool fills_late_ = false;            // a chunk becomes pixels right before it is multiplied
-  bool decode_late_ = false;           // a block is used once, right after it was decoded
+  std::vector<PixelTile> tiles_;       // outputs in lanes
+  std::vector<LaneTile> lane_tiles_;   // positions in lanes
+  std::vector<size_t> chunk_tiles_;    // per chunk its first one, and their end
   std::vector<Product> clips_;         // product_ without rows of the kernel that are padding, of several kinds
   std::vector<size_t> clip_of_row_;    // of output rows; empty: product_ everywhere
   std::vector<size_t> pixel_offsets_;  // of what is packed, per group

@@ -139,6 +139,7 @@ void MultiplyAndFinish(const Product& product, const RowKernels& row_kernels, co
   tile.rows = row_panels[0];
   tile.groups = product.groups;
   if (!product.row_offsets.empty()) tile.row_offsets = product.row_offsets.data();
+  tile.table = product.lane_table;
   tile.first_row_zeros = edges.left ? product.left_zeros : 0;
   tile.last_row_zeros = edges.right ? product.right_zeros : 0;
   tile.row_count = rows;
@@ -159,6 +160,7 @@ void Multiply(const Product& product, const uint8_t* const* lane_bytes, size_t l
   tile.lane_count = lanes > kLookupLanes / 2 ? kLookupLanes : kLookupLanes / 2;
   tile.acts_in_lanes = product.acts_in_lanes;
   tile.act_signed = product.act_signed;
+  tile.table = product.lane_table;
   tile.first_row_zeros = edges.left ? product.left_zeros : 0;
   tile.last_row_zeros = edges.right ? product.right_zeros : 0;
   tile.acc = product.wide() ? term : sums.narrow;

@@ -37,8 +37,9 @@ struct Product {
   bool act_signed;
   int act_digits;
   int weight_digits;
-  std::vector<size_t> lane_offsets;  // bytes, per group: LookupTile
-  std::vector<size_t> row_offsets;   // of pixels, per group: LookupTile; empty: row panels
+  std::vector<size_t> lane_offsets;         // bytes, per group: LookupTile
+  std::vector<size_t> row_offsets;          // of pixels, per group: LookupTile; empty: row panels
+  const LookupTable* lane_table = nullptr;  // LookupTile::table
   // With row_offsets and one segment: how many groups of a tile at the left edge of an image begin with zeros, and how
   // many of one at the right edge end with zeros; the first groups and the last ones.
   size_t left_zeros = 0, right_zeros = 0;
@@ -90,6 +91,8 @@ class TileFinish {
   // Adds a run, one of up to two: the results of lanes first .. first + count - 1 go to `out`. `residual`: like `out`,
   // if there is one.
   void AddRun(size_t first, size_t count, float* out, const float* residual);
+  // The results of the only run, without residual, go so many rows further on.
+  void MoveDown(size_t rows) { call_.out[0] += rows * call_.out_stride; }
   bool is_full() const { return runs_ == 2; }
 
   // For a kernel; Activate follows. `correction`: null, or like scale and bias.

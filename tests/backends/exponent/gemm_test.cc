@@ -84,6 +84,15 @@ TEST(Gemm, MatchesForEveryTailOfOutputsAndRows) {
   }
 }
 
+// Weights that several blocks of rows read in turn, and that no level 2 cache holds as a whole.
+TEST(Gemm, MatchesForManyRowsAndWeights) {
+  Rng rng(18);
+  for (bool is_signed : {false, true}) {
+    const Codebook a = RandomCodebook(rng, 3, is_signed, Grid::kQ7), w = RandomCodebook(rng, 3, true, Grid::kQ7);
+    ExpectMatchesHistogram(MakeGemm(rng, a, w, 25, 300, 4000), Name(a));
+  }
+}
+
 TEST(Gemm, FinishesWithScalesBiasResidualAndActivation) {
   Rng rng(14);
   for (int mask = 0; mask < 16; ++mask) {

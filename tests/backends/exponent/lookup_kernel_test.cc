@@ -112,19 +112,23 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
   Rng rng(105);
   for (size_t rows = 1; rows <= std::max(kLookupRows, kernel().panel_rows); ++rows) {
     for (size_t groups : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 37}) {
-      for (int variant = 0; variant < 12; ++variant) {
+      for (int variant = 0; variant < 16; ++variant) {
         const bool act_signed = variant & 1;
         const size_t lanes = variant & 2 ? 32 : 16;
-        // Rows are a panel of weights, a panel of activations, or pixels of activations.
-        const bool acts_in_lanes = variant / 4 == 0, pixels = variant / 4 == 2;
-        if (rows > (pixels ? kLookupRows : kernel().panel_rows)) continue;
+        // Rows are a panel of weights, a panel of activations, or pixels of activations, with weights as digits or as
+        // codes of 4 bits: of the first 16 lanes in the low ones of a byte, of the others in the high ones.
+        const bool acts_in_lanes = variant / 4 == 0, pixels = variant / 4 >= 2, codes = variant / 4 == 3;
+        if (rows > (pixels ? kLookupRows : kernel().panel_rows) || (codes && !kernel().decodes_tiles)) continue;
         LookupTile tile;
         // Groups lie anywhere, at equal distances or not, also over each other's slack.
-        const size_t step = lanes * 4 + Pick(rng, 9);
+        const size_t group_bytes = codes ? 64 : lanes * 4, step = group_bytes + Pick(rng, 9);
         std::vector<size_t> offsets;
         for (size_t g = 0; g < groups; ++g) offsets.push_back((groups - 1 - g) * step);
         if (groups > 0 && Pick(rng, 2) == 0) std::swap(offsets[Pick(rng, groups)], offsets[Pick(rng, groups)]);
-        auto lane_panel = Exact<uint8_t>(groups == 0 ? 0 : (groups - 1) * step + lanes * 4);
+        auto lane_panel = Exact<uint8_t>(groups == 0 ? 0 : (groups - 1) * step + group_bytes);
+        const Codebook book = RandomCodebook(rng, 3, true, Grid::kQ7);
+        const std::vector<int32_t> mantissas = book.SignedMantissas();
+        const LookupTable table = MakeLookupTable(book, 0, 0);
         const size_t pixel_step = rows * 4 + Pick(rng, 9);
         std::vector<size_t> row_offsets;
         for (size_t g = 0; g < groups; ++g) row_offsets.push_back((groups - 1 - g) * pixel_step);
@@ -133,6 +137,13 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
         std::vector<std::vector<int>> lane_digits(lanes), row_digits(rows);
         for (size_t k = 0; k < 4 * groups; ++k) {
           for (size_t l = 0; l < lanes; ++l) {
+            if (codes) {
+              const size_t code = Pick(rng, mantissas.size());
+              lane_digits[l].push_back(mantissas[code]);
+              uint8_t& byte = lane_panel[offsets[k / 4] + 4 * (l % 16) + k % 4];
+              byte = static_cast<uint8_t>(l < 16 ? code : byte | code << 4);
+              continue;
+            }
             const int d = RandomDigit(rng, acts_in_lanes ? act_signed : true);
             lane_digits[l].push_back(d);
             lane_panel[offsets[k / 4] + 4 * l + k % 4] = acts_in_lanes ? Store(d, act_signed) : static_cast<uint8_t>(d);
@@ -150,6 +161,7 @@ TEST_P(LookupKernelTest, TilesOfEveryRowCountAndTailOfGroups) {
         tile.lane_offsets = offsets.data();
         tile.rows = row_panel.get();
         tile.row_offsets = pixels ? row_offsets.data() : nullptr;
+        tile.table = codes ? &table : nullptr;
         tile.groups = groups;
         tile.row_count = rows;
         tile.lane_count = lanes;

@@ -121,6 +121,9 @@ struct LookupTile {
   const size_t* lane_offsets = nullptr;  // bytes from `lanes`, one per group
   const uint8_t* rows = nullptr;         // row panel; or, with row_offsets, pixels:
   const size_t* row_offsets = nullptr;   // row r of group g is at rows + row_offsets[g] + 4 r; lanes hold the weights
+  // With row_offsets, kernels that decode tiles: the lanes of a group are 64 bytes of a stream of 4-bit codes, which
+  // hold one group, and this is their table. Null: they are digits.
+  const LookupTable* table = nullptr;
   size_t groups = 0;
   // With row_offsets: in so many of the first groups row 0 is zeros, in so many of the last ones the last row. They may
   // be left out.
@@ -224,7 +227,8 @@ struct LookupKernel {
   // and 8 bits, which lie whole in their bytes, the second for all others.
   size_t max_stream_rows[2];
   size_t stream_rows(int bits) const { return max_stream_rows[bits == 4 || bits == 8 ? 0 : 1]; }
-  bool finishes;  // tile and stream take a `finish`
+  bool finishes;       // tile and stream take a `finish`
+  bool decodes_tiles;  // tile takes a `table`
   // Of row panels of tiles: rows at most, up to kLookupPanelRows, and groups of a block, a multiple of 4.
   size_t panel_rows, row_groups;
   double panel_speed;  // of tiles of row panels, where tiles of pixels have 1; about

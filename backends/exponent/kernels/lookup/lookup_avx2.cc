@@ -23,8 +23,9 @@ namespace tally {
 
 extern const LookupKernel kLookupAvx2;
 const LookupKernel kLookupAvx2 = {
-    kSignedOffset, {4, 4}, false,     kLookupRows, kLookupStreamGroups, 1,       Translate, Interleave,
-    Decode,        Tile,   Transpose, Stream,      Depthwise,           nullptr, nullptr,   nullptr,
+    kSignedOffset, {4, 4}, false, false,     kLookupRows, kLookupStreamGroups, 1,       Translate,
+    Interleave,    Decode, Tile,  Transpose, Stream,      Depthwise,           nullptr, nullptr,
+    nullptr,
 };
 
 }  // namespace tally

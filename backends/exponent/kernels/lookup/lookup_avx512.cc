@@ -231,15 +231,37 @@ void PanelTile(const LookupTile& t) {
   }
 }
 
+// The lanes of a group: digits, or codes of 4 bits and the table for them.
+template <bool kCodes>
+struct Lanes;
+template <>
+struct Lanes<false> {
+  explicit Lanes(const LookupTile&) {}
+  template <int kVector>
+  __m512i Vector(const uint8_t* lanes) const {
+    return Load(lanes + 64 * kVector);
+  }
+};
+template <>
+struct Lanes<true> {
+  Decoder<4> decoder;
+  explicit Lanes(const LookupTile& t) : decoder(*t.table) {}
+  template <int kVector>
+  __m512i Vector(const uint8_t* lanes) const {
+    return decoder.template Vector<kVector>(lanes);
+  }
+};
+
 // Adds groups begin .. end - 1 to rows kFirst .. kEnd - 1.
-template <int kFirst, int kEnd, int kRows, int kVectors>
-__attribute__((always_inline)) inline void AddPixels(const LookupTile& t, size_t begin, size_t end,
-                                                     __m512i (&acc)[kRows][kVectors]) {
+template <int kFirst, int kEnd, bool kCodes, int kRows, int kVectors>
+__attribute__((always_inline)) inline void AddPixels(const LookupTile& t, const Lanes<kCodes>& lanes, size_t begin,
+                                                     size_t end, __m512i (&acc)[kRows][kVectors]) {
   for (size_t g = begin; g < end; ++g) {
-    const uint8_t* lanes = t.lanes + t.lane_offsets[g];
+    const uint8_t* of_group = t.lanes + t.lane_offsets[g];
     const uint8_t* pixels = t.rows + t.row_offsets[g];
     __m512i lane[kVectors];
-    UNROLL for (int v = 0; v < kVectors; ++v) lane[v] = Load(lanes + 64 * v);
+    lane[0] = lanes.template Vector<0>(of_group);
+    if constexpr (kVectors > 1) lane[1] = lanes.template Vector<1>(of_group);
     UNROLL for (int r = kFirst; r < kEnd; ++r) {
       const __m512i row = BroadcastGroup(pixels + 4 * r);
       UNROLL for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], row, lane[v]);
@@ -249,14 +271,15 @@ __attribute__((always_inline)) inline void AddPixels(const LookupTile& t, size_t
 }
 
 // Rows of pixels; weights are in lanes.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, bool kCodes>
 void PixelTile(const LookupTile& t) {
+  const Lanes<kCodes> lanes(t);
   __m512i acc[kRows][kVectors];
   SetZero(acc);
   const size_t end = t.groups - t.last_row_zeros;
-  AddPixels<1, kRows>(t, 0, t.first_row_zeros, acc);
-  AddPixels<0, kRows>(t, t.first_row_zeros, end, acc);
-  AddPixels<0, kRows - 1>(t, end, t.groups, acc);
+  AddPixels<1, kRows>(t, lanes, 0, t.first_row_zeros, acc);
+  AddPixels<0, kRows>(t, lanes, t.first_row_zeros, end, acc);
+  AddPixels<0, kRows - 1>(t, lanes, end, t.groups, acc);
   if (t.finish != nullptr) {
     Finish<false>(acc, *t.finish);
   } else {
@@ -264,12 +287,12 @@ void PixelTile(const LookupTile& t) {
   }
 }
 
-enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels };
+enum class Operands { kActsInLanes, kWeightsInLanes, kWeightsInLanesPixels, kCodesInLanesPixels };
 
 template <int kRows, int kVectors, Operands kOperands>
 void TileOf(const LookupTile& t) {
-  if constexpr (kOperands == Operands::kWeightsInLanesPixels) {
-    PixelTile<kRows, kVectors>(t);
+  if constexpr (kOperands == Operands::kWeightsInLanesPixels || kOperands == Operands::kCodesInLanesPixels) {
+    PixelTile<kRows, kVectors, kOperands == Operands::kCodesInLanesPixels>(t);
   } else {
     PanelTile<kRows, kVectors, kOperands == Operands::kActsInLanes>(t);
   }
@@ -301,7 +324,9 @@ void TileLanes(const LookupTile& t) {
 }
 
 void Tile(const LookupTile& t) {
-  if (t.row_offsets != nullptr) {
+  if (t.table != nullptr) {
+    TileLanes<Operands::kCodesInLanesPixels>(t);
+  } else if (t.row_offsets != nullptr) {
     TileLanes<Operands::kWeightsInLanesPixels>(t);
   } else {
     t.acts_in_lanes ? TileLanes<Operands::kActsInLanes>(t) : TileLanes<Operands::kWeightsInLanes>(t);
@@ -544,8 +569,9 @@ void Depthwise(const LookupDepthwise& d) {
 
 extern const LookupKernel kLookupAvx512;
 const LookupKernel kLookupAvx512 = {
-    128,    {SIZE_MAX, 16}, true,      kLookupRows, kLookupStreamGroups, 1,       Translate, Interleave,
-    Decode, Tile,           Transpose, Stream,      Depthwise,           nullptr, nullptr,   nullptr,
+    128,    {SIZE_MAX, 16}, true,       true,    kLookupRows, kLookupStreamGroups,
+    1,      Translate,      Interleave, Decode,  Tile,        Transpose,
+    Stream, Depthwise,      nullptr,    nullptr, nullptr,
 };
 
 #ifdef TALLY_HAVE_AMX
@@ -553,9 +579,9 @@ void TileOrAmx(const LookupTile& t) { t.row_offsets != nullptr ? Tile(t) : Looku
 
 extern const LookupKernel kLookupAmx;
 const LookupKernel kLookupAmx = {
-    128,       {8, 4},        true,           kLookupPanelRows, 16,        4,
-    Translate, Interleave,    Decode,         TileOrAmx,        Transpose, Stream,
-    Depthwise, LookupPackAmx, LookupEnterAmx, LookupLeaveAmx,
+    128,    {8, 4},    true,          true,           kLookupPanelRows, 16,
+    4,      Translate, Interleave,    Decode,         TileOrAmx,        Transpose,
+    Stream, Depthwise, LookupPackAmx, LookupEnterAmx, LookupLeaveAmx,
 };
 #endif
 

@@ -21,8 +21,9 @@ namespace tally {
 
 extern const LookupKernel kLookupAvxVnni;
 const LookupKernel kLookupAvxVnni = {
-    kSignedOffset, {4, 4}, false,     kLookupRows, kLookupStreamGroups, 1,       Translate, Interleave,
-    Decode,        Tile,   Transpose, Stream,      Depthwise,           nullptr, nullptr,   nullptr,
+    kSignedOffset, {4, 4}, false, false,     kLookupRows, kLookupStreamGroups, 1,       Translate,
+    Interleave,    Decode, Tile,  Transpose, Stream,      Depthwise,           nullptr, nullptr,
+    nullptr,
 };
 
 }  // namespace tally

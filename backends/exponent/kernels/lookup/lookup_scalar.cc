@@ -104,8 +104,8 @@ void Depthwise(const LookupDepthwise& d) {
 }  // namespace
 
 extern const LookupKernel kLookupScalar;
-const LookupKernel kLookupScalar = {0,         {4, 4},     false,   kLookupRows, kLookupStreamGroups, 1,
-                                    Translate, Interleave, Decode,  Tile,        Transpose,           Stream,
-                                    Depthwise, nullptr,    nullptr, nullptr};
+const LookupKernel kLookupScalar = {0,      {4, 4},    false,      false,   kLookupRows, kLookupStreamGroups,
+                                    1,      Translate, Interleave, Decode,  Tile,        Transpose,
+                                    Stream, Depthwise, nullptr,    nullptr, nullptr};
 
 }  // namespace tally
